@@ -1,0 +1,1 @@
+"""Where arrays live: logical axes, the device mesh they map to, and the plan made beforehand."""

@@ -20,16 +20,16 @@ demo: $(VENV)/.demo ## real weights: semantic search in pure JAX, a picture, sav
 	@$(BIN)/python notebooks/demo.py
 
 test: $(VENV)/.dev ## every test that needs no network, no accelerator and no patience
-	@$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-long: $(VENV)/.dev ## also the tests marked long, with more hypothesis examples
-	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n $(WORKERS) -m "not network and not gpu" $(PYTEST_ARGS)
+	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not network and not gpu" $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff, pyright, import-linter: what continuous integration asks for
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.dev ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .

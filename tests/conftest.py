@@ -26,12 +26,14 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-hypothesis.settings.register_profile(
-    "default", derandomize=True, deadline=None, print_blob=True, max_examples=50, database=None
+PATIENT = hypothesis.settings(
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+    database=None,
 )
-hypothesis.settings.register_profile(
-    "long", deadline=None, print_blob=True, max_examples=2000, database=None
-)
+hypothesis.settings.register_profile("default", PATIENT, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("long", PATIENT, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

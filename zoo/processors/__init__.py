@@ -1,0 +1,30 @@
+"""Processors: images in, the arrays that a model takes out, as a repository's own settings say.
+
+`Processor.from_pretrained` reads a repository and returns the processor that belongs to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.processors.auto import Processor
+    from zoo.processors.features import Features
+    from zoo.processors.image import ImageProcessor
+
+__all__ = ["Features", "ImageProcessor", "Processor"]
+
+_HOMES = {"Features": "features", "ImageProcessor": "image", "Processor": "auto"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, whether imported yet or not."""
+    return sorted({*globals(), *__all__})

@@ -233,7 +233,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         ImageProcessor(size=3).save_pretrained(tmp_path)
     assert list(tmp_path.iterdir()) == [path]

@@ -215,7 +215,7 @@ def _read_index(path: Path) -> dict[str, str]:
 def _is_inside(shard: Any) -> bool:
     if not isinstance(shard, str) or not shard.isprintable() or re.search(r"[\\:]", shard):
         return False
-    return not {"", ".", ".."} & set(shard.split("/"))
+    return len(shard.encode()) < 256 and not {"", ".", ".."} & set(shard.split("/"))
 
 
 def _open_shards(index: Path, weight_map: Mapping[str, str], files: dict[str, TensorFile]) -> None:

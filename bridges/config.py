@@ -1,0 +1,256 @@
+"""`config.json` <-> an architecture's `Config`, strict both ways.
+
+Every key is either a field of the Config, or known to leave the arithmetic alone, or an error: an
+option that is silently ignored would give wrong numbers. Files of transformers 4 (`rope_theta`,
+`rope_scaling`) and 5 (`rope_parameters`) are both read.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridges import header
+from zoo.layers import rope
+from zoo.registry import Architecture
+
+INERT = frozenset(
+    """
+    _attn_implementation _attn_implementation_autoset _flash_attn_2_enabled _name_or_path
+    architectures attn_implementation auto_map bad_words_ids begin_suppress_tokens bos_token_id
+    chunk_size_feed_forward cls_token_id decoder_start_token_id directionality
+    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
+    gradient_checkpointing id2label is_decoder keys_to_ignore_at_inference label2id
+    length_penalty mask_token_id max_length max_window_layers min_length model_max_length
+    model_type n_ctx name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
+    num_return_sequences output_attentions output_hidden_states output_past output_scores
+    pad_token_id pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+    pooler_size_per_head pooler_type prefix pretraining_tp problem_type remove_invalid_values
+    reorder_and_upcast_attn repetition_penalty return_dict return_dict_in_generate
+    sep_token_id summary_activation summary_first_dropout
+    summary_last_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens
+    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype
+    torchscript transformers_version typical_p use_bfloat16 use_cache use_return_dict
+    attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
+    hidden_dropout initializer_range unsloth_fixed unsloth_version sliding_window_pattern_
+    """.split()
+)
+# Keys that some files carry although the architecture has no such option: these values mean "off".
+NEUTRAL: Mapping[str, tuple[Any, ...]] = types.MappingProxyType(
+    {
+        "add_cross_attention": (False, None),
+        "attention_bias": (False, None),
+        "cross_attention_hidden_size": (None,),
+        "is_encoder_decoder": (False, None),
+        "mlp_bias": (False, None),
+        "position_embedding_type": ("absolute", None),
+        "pruned_heads": ({}, None),
+        "quantization_config": (None,),
+        "rope_interleaved": (False, None),
+        "sliding_window": (None,),
+        "tie_encoder_decoder": (False, None),
+        "tie_word_embeddings": (True, False, None),
+        "token_classification_bias": (True, None),
+        "use_sliding_window": (False, None),
+    }
+)
+ADVICE: Mapping[str, str] = types.MappingProxyType(
+    {
+        "add_cross_attention": "cross-attention is not supported here",
+        "pruned_heads": "pruned heads are not supported; prune the weights and set "
+        "num_attention_heads instead",
+        "quantization_config": "quantised checkpoints are not supported; use the original one",
+    }
+)
+ROPE_KEYS = frozenset(
+    {
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "partial_rotary_factor",
+        "original_max_position_embeddings",
+    }
+)
+LARGEST = 2**40
+DEEPEST = 10_000
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Reads a `config.json`, or that of a folder.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is not a JSON object.
+    """
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: there is no such file; a model folder has a config.json"
+        ) from None
+    except OSError as error:
+        kind = PermissionError if isinstance(error, PermissionError) else ValueError
+        raise kind(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return header.parse(data, path)
+
+
+def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.json") -> Any:
+    """The architecture's Config from the keys of a `config.json`.
+
+    Raises:
+      ValueError: a key that is unknown or has a value of the wrong type, or an option that this
+        architecture does not have; the message names all such keys.
+    """
+    fields = {f.name for f in dataclasses.fields(arch.config)}
+    aliases = getattr(arch.module, "ALIASES", {})
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, value in raw.items():
+        name = aliases.get(key, key)
+        if name in fields and name != "rope_parameters":
+            if name in values and values[name] != value:
+                problems.append(f"{key} {value!r} contradicts {name} {values[name]!r}")
+            values[name] = value
+        elif "rope_parameters" in fields and key in ROPE_KEYS:
+            continue
+        elif key in NEUTRAL:
+            if not any(value is v or value == v for v in NEUTRAL[key]):
+                problems.append(f"{key}: {value!r} is not supported by {arch.model_type}; "
+                                f"{ADVICE.get(key, 'it would change the arithmetic')}")
+        elif key == "layer_types":
+            if set(value or ()) - {"full_attention"}:
+                problems.append(f"layer_types: {arch.model_type} has layers of one kind only")
+        elif key not in INERT:
+            near = difflib.get_close_matches(key, fields | set(aliases), n=1)
+            problems.append(f"{key}: unknown key" + (f", nearest is {near[0]}" if near else ""))
+    if "num_labels" in fields:
+        _labels(raw, values, problems)
+    hints = typing.get_type_hints(arch.config)
+    for name, value in list(values.items()):
+        values[name] = _coerce(name, value, hints[name], problems)
+    if "rope_parameters" in fields:
+        _rope(raw, values, problems)
+    if not problems:
+        try:
+            return arch.config(**values)
+        except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+            problems.append(str(error))
+    listed = "; ".join(problems[:3])
+    count = f"{len(problems)} problems, first: " if len(problems) > 3 else ""
+    raise ValueError(
+        f"{where}: {count}{listed}; a key that is neither handled nor known to be inert is refused"
+    )
+
+
+def _labels(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
+    names = raw.get("id2label")
+    if names is None:
+        return
+    if not isinstance(names, dict) or not all(str(k).lstrip("-").isdigit() for k in names):
+        problems.append("id2label: expected an object from numbers to names")
+        return
+    if values.setdefault("num_labels", len(names)) != len(names):
+        problems.append(f"num_labels: {values['num_labels']} but id2label has {len(names)} names")
+
+
+def _coerce(name: str, value: Any, hint: Any, problems: list[str]) -> Any:
+    """Returns the value as the type that the field declares, or notes a problem."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if origin is tuple and isinstance(value, list):
+            items = typing.get_args(option)
+            sized = items[-1] is Ellipsis or len(items) == len(value)
+            if sized and all(type(v) is items[0] for v in value):
+                return tuple(value)
+        elif origin is float and type(value) in (int, float):
+            if math.isfinite(value):
+                return float(value)
+        elif type(value) is origin:
+            if origin is int and not _sane(name, value):
+                problems.append(f"{name}: {value} is out of range")
+            return value
+    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    problems.append(f"{name}: found {_short(value)}, expected {wanted}")
+    return value
+
+
+def _sane(name: str, value: int) -> bool:
+    if name.endswith("token_id"):
+        return abs(value) < LARGEST
+    if name in ("num_labels", "max_window_layers", "type_vocab_size"):
+        return 0 <= value < LARGEST
+    return 1 <= value < (DEEPEST if "layer" in name else LARGEST)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def _rope(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
+    """Joins the spellings of transformers 4 and 5 into one `rope_parameters`."""
+    old, new = raw.get("rope_scaling"), raw.get("rope_parameters")
+    if old and new and old != new:
+        problems.append("rope_scaling and rope_parameters: found both, and they differ")
+        return
+    given = old or new or {}
+    if not isinstance(given, dict) or not all(isinstance(k, str) for k in given):
+        problems.append(f"rope_parameters: found {_short(given)}, expected an object")
+        return
+    if any(isinstance(v, dict) for v in given.values()):
+        problems.append("rope_parameters: one set per kind of layer is not supported here")
+        return
+    merged = dict(given)
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if raw.get(key) is not None and merged.get(key) is None:
+            merged[key] = raw[key]
+    if raw.get("original_max_position_embeddings") is not None:
+        merged["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
+    try:
+        values["rope_parameters"] = rope.parse(merged)
+    except ValueError as error:
+        problems.append(str(error))
+
+
+def dump(
+    arch: Architecture, config: Any, raw: Mapping[str, Any], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The inverse of `parse`: every original key survives, what changed is written anew.
+
+    `extra` are keys beside the Config, such as `architectures` and `dtype`.
+    """
+    before = parse(arch, raw) if raw else None
+    out = {"model_type": arch.model_type, **raw}
+    aliases = {v: k for k, v in getattr(arch.module, "ALIASES", {}).items()}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if before is not None and getattr(before, field.name) == value:
+            continue
+        if field.name == "rope_parameters":
+            for key in ROPE_KEYS:
+                out.pop(key, None)
+            value = {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
+        if field.name == "num_labels":
+            out["id2label"] = {str(i): f"LABEL_{i}" for i in range(value)}
+            out["label2id"] = {f"LABEL_{i}": i for i in range(value)}
+            continue
+        alias = aliases.get(field.name)
+        key = alias if alias in out and field.name not in out else field.name
+        out[key] = list(value) if isinstance(value, tuple) else value
+    return out | dict(extra)
+
+
+def text(raw: Mapping[str, Any]) -> str:
+    """JSON as it stands in a repository."""
+    return json.dumps(raw, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

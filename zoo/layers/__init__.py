@@ -1,0 +1,1 @@
+"""Layers: functions over parameter trees, and builders of the declarations they need."""

@@ -1,0 +1,70 @@
+"""Activations by the names that `config.json` uses.
+
+JAX and PyTorch disagree on the default gelu, and published configs spell about twenty variants:
+each name here computes what it computes in transformers.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from zoo.markers import op
+
+
+def _gelu_fast(x: jax.Array) -> jax.Array:
+    return 0.5 * x * (1 + jnp.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))
+
+
+def _laplace(x: jax.Array) -> jax.Array:
+    """Ma et al. 2022, arXiv:2209.10655, with mu = sqrt(1/2) and sigma = sqrt(1/(4 pi))."""
+    return 0.5 * (1 + jax.lax.erf((x - 0.707107) / (0.282095 * math.sqrt(2))))
+
+
+GELU = functools.partial(jax.nn.gelu, approximate=False)
+GELU_TANH = functools.partial(jax.nn.gelu, approximate=True)
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": GELU,
+    "gelu_10": lambda x: jnp.clip(GELU(x), -10, 10),
+    "gelu_accurate": GELU_TANH,
+    "gelu_fast": _gelu_fast,
+    "gelu_new": GELU_TANH,
+    "gelu_python": GELU,
+    "gelu_python_tanh": GELU_TANH,
+    "gelu_pytorch_tanh": GELU_TANH,
+    "hardswish": jax.nn.hard_swish,
+    "laplace": _laplace,
+    "leaky_relu": jax.nn.leaky_relu,
+    "linear": lambda x: x,
+    "mish": jax.nn.mish,
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
+    "relu6": jax.nn.relu6,
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+    "sqrtsoftplus": lambda x: jnp.sqrt(jax.nn.softplus(x)),
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def check(name: str, *, where: str) -> str:
+    """Returns `name`.
+
+    Raises:
+      ValueError: no activation of this name.
+    """
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"{where}: activation {name!r} is not known; expected one of {known}")
+    return name
+
+
+@op("activation")
+def activation(x: jax.Array, *, name: str) -> jax.Array:
+    """Applies the activation that `config.json` calls `name`, element by element."""
+    return ACTIVATIONS[name](x)

@@ -1,0 +1,159 @@
+"""Multi-head attention, also grouped-query. Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al.
+2023, arXiv:2305.13245.
+
+Letters: B batch, T queries, S keys, E embed, N query heads, K kv heads, D head size.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zoo.layers import linear, norm, rope
+from zoo.layers.dropout import dropout
+from zoo.markers import op
+from zoo.spec import ArraySpec, Tree, zeros
+
+
+class KVCache(NamedTuple):
+    """Keys and values of one layer, [B, S, K, D]: a value that goes in and comes out."""
+
+    k: jax.Array
+    v: jax.Array
+
+
+class Context(NamedTuple):
+    """What the layers of one kind share during one call.
+
+    Attributes:
+      mask: bool, broadcasts to [B, 1, T, S]; None where every query sees every key.
+      rotation: of the new tokens, for models with rotary positions.
+      start: the cache slot of the first new token.
+    """
+
+    mask: jax.Array | None = None
+    rotation: rope.Rotation | None = None
+    start: jax.Array | None = None
+
+
+def specs(
+    *,
+    embed: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    bias: bool = False,
+    out_bias: bool = False,
+    qk_norm: bool = False,
+    names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
+) -> Tree:
+    """Projections `q k v o` under the checkpoint's `names`, and norms of q and k on request."""
+    q, k, v, o = names
+    tree = {
+        "q": linear.to_heads_specs(q, heads, head_dim, embed, axis="heads", bias=bias),
+        "k": linear.to_heads_specs(k, kv_heads, head_dim, embed, axis="kv_heads", bias=bias),
+        "v": linear.to_heads_specs(v, kv_heads, head_dim, embed, axis="kv_heads", bias=bias),
+        "o": linear.from_heads_specs(o, embed, heads, head_dim, bias=out_bias),
+    }
+    if qk_norm:
+        tree["q_norm"] = norm.specs("q_norm", head_dim, bias=False, axis="head_dim")
+        tree["k_norm"] = norm.specs("k_norm", head_dim, bias=False, axis="head_dim")
+    return tree
+
+
+def cache_specs(*, batch: int, length: int, kv_heads: int, head_dim: int) -> KVCache:
+    """Room for `length` tokens of one layer."""
+    one = ArraySpec(
+        shape=(batch, length, kv_heads, head_dim),
+        axes=("batch", "length", "kv_heads", "head_dim"),
+        init=zeros,
+        name="cache.{}",
+    )
+    return KVCache(one, one)
+
+
+@op("attention")
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: jax.Array | None,
+    bias: jax.Array | None = None,
+    key: jax.Array | None = None,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    rate: float = 0.0,
+) -> jax.Array:
+    """q [B, T, N, D], k and v [B, S, K, D] -> [B, T, N, D].
+
+    `mask` is True where a query may attend and broadcasts to [B, N, T, S]; `bias` is added to the
+    scaled scores; `key` switches on dropout of the probabilities at `rate`. A query that may
+    attend to nothing attends to everything equally, as in transformers.
+    """
+    groups = q.shape[2] // k.shape[2]
+    if groups > 1:
+        k, v = jnp.repeat(k, groups, axis=2), jnp.repeat(v, groups, axis=2)
+    scores = jnp.einsum("btnd,bsnd->bnts", q, k, preferred_element_type=jnp.float32) * scale
+    if bias is not None:
+        scores = scores + jnp.broadcast_to(bias.astype(scores.dtype), scores.shape)
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    probs = dropout(jax.nn.softmax(scores, axis=-1).astype(q.dtype), key, rate=rate)
+    return jnp.einsum("bnts,bsnd->btnd", probs, v)
+
+
+def attend(
+    p: Tree,
+    x: jax.Array,
+    cache: KVCache | None,
+    context: Context,
+    key: jax.Array | None = None,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+    eps: float = 1e-6,
+    rate: float = 0.0,
+    gain: jax.Array | None = None,
+    bias: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> tuple[jax.Array, KVCache | None]:
+    """Self-attention: x [B, T, E] -> (y [B, T, E], cache).
+
+    Without a cache S = T; with one the new keys are written at slot `context.start` and S is the
+    cache's length. `eps` is that of the norms of q and k, where the tree holds them. `gain` is a
+    scalar on the scores beside the static `scale`; `bias(q, k)` is added to the scaled scores.
+    """
+    q, k, v = (linear.to_heads(p[name], x) for name in "qkv")
+    if "q_norm" in p:
+        q, k = norm.rms_norm(p["q_norm"], q, eps=eps), norm.rms_norm(p["k_norm"], k, eps=eps)
+    if context.rotation is not None:
+        q, k = rope.rotate(q, context.rotation), rope.rotate(k, context.rotation)
+    if cache is not None:
+        cache = write(cache, k, v, context.start)
+        k, v = cache
+    if gain is not None:
+        q = q * gain.astype(q.dtype)
+    y = attention(
+        q,
+        k,
+        v,
+        context.mask,
+        bias(q, k) if bias else None,
+        key,
+        scale=q.shape[-1] ** -0.5 if scale is None else scale,
+        softcap=softcap,
+        rate=rate,
+    )
+    return linear.from_heads(p["o"], y), cache
+
+
+def write(cache: KVCache, k: jax.Array, v: jax.Array, start: jax.Array | None) -> KVCache:
+    """Puts new keys and values [B, T, K, D] into the cache from slot `start` on."""
+    at = (0, 0 if start is None else start, 0, 0)
+    return KVCache(
+        jax.lax.dynamic_update_slice(cache.k, k.astype(cache.k.dtype), at),
+        jax.lax.dynamic_update_slice(cache.v, v.astype(cache.v.dtype), at),
+    )

@@ -1,0 +1,85 @@
+"""Where new tokens stand: positions, cache slots and what has been seen before.
+
+Letters: B batch, T new tokens, S slots.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zoo.spec import ArraySpec, Tree, zeros
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Everything a decoder remembers: a value that goes in and comes out.
+
+    Attributes:
+      layers: one entry per layer, in the form of the model's layers.
+      valid: bool [B, S], slots that hold a token which is not padding.
+      length: int [], slots filled so far, the same for every row.
+    """
+
+    layers: Tree
+    valid: Any
+    length: Any
+
+
+def specs(layers: Tree, *, batch: int, length: int) -> Cache:
+    """Declarations of a cache of `length` slots around those of its layers."""
+    valid = ArraySpec(shape=(batch, length), axes=("batch", "length"), init=zeros, dtype=bool)
+    count = ArraySpec(shape=(), axes=(), init=zeros, dtype=jnp.int32)
+    return Cache(layers=layers, valid=valid, length=count)
+
+
+class Tokens(NamedTuple):
+    """Places of T new tokens among S keys.
+
+    Attributes:
+      positions: int [1 or B, T], for position embeddings.
+      slots: int [1, T], order of the new tokens among the keys.
+      keys: int [1, S], order of the keys.
+      valid: bool or int [B, S], keys that are not padding; None where all are.
+      start: int [], slot of the first new token; None without a cache.
+    """
+
+    positions: jax.Array
+    slots: jax.Array
+    keys: jax.Array
+    valid: jax.Array | None
+    start: jax.Array | None
+
+
+def place(
+    length: int,
+    *,
+    attention_mask: jax.Array | None,
+    position_ids: jax.Array | None,
+    cache: Cache | None,
+) -> tuple[Tokens, Cache | None]:
+    """Places `length` new tokens and returns the cache with its bookkeeping advanced.
+
+    With a cache, `attention_mask` [B, T] speaks of the new tokens only: the cache remembers the
+    rest. Positions count slots unless `position_ids` says otherwise.
+    """
+    new = jnp.arange(length)[None]
+    if cache is None:
+        return Tokens(_positions(position_ids, new), new, new, attention_mask, None), None
+    slots = new + cache.length
+    keys = jnp.arange(cache.valid.shape[1])[None]
+    seen = jnp.ones((cache.valid.shape[0], length), bool)
+    if attention_mask is not None:
+        seen = attention_mask.astype(bool)
+    valid = jax.lax.dynamic_update_slice(cache.valid, seen, (0, cache.length))
+    advanced = dataclasses.replace(cache, valid=valid, length=cache.length + length)
+    positions = _positions(position_ids, slots)
+    return Tokens(positions, slots, keys, valid, cache.length), advanced
+
+
+def _positions(given: jax.Array | None, default: jax.Array) -> jax.Array:
+    if given is None:
+        return default
+    return given if given.ndim == 2 else given[None]

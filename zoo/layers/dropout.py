@@ -1,0 +1,20 @@
+"""Dropout. Srivastava et al. 2014. Off unless a random key is given."""
+
+import jax
+import jax.numpy as jnp
+
+from zoo.markers import op
+
+
+@op("dropout")
+def dropout(x: jax.Array, key: jax.Array | None, *, rate: float) -> jax.Array:
+    """Zeroes each element with probability `rate` and scales the rest; the identity without key."""
+    if key is None or rate == 0:
+        return x
+    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+
+def keys(key: jax.Array | None, n: int) -> tuple[jax.Array | None, ...]:
+    """`n` independent keys, or `n` times None."""
+    return (None,) * n if key is None else tuple(jax.random.split(key, n))

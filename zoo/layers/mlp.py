@@ -1,0 +1,46 @@
+"""Feed-forward networks: two linear maps around an activation, plain or gated."""
+
+import jax
+
+from zoo.layers import linear
+from zoo.layers.activation import activation
+from zoo.spec import Init, Tree, normal
+
+
+def plain_specs(
+    *,
+    embed: int,
+    hidden: int,
+    names: tuple[str, str],
+    bias: bool = True,
+    conv1d: bool = False,
+    down_init: Init = normal,
+) -> Tree:
+    """`up` embed -> hidden and `down` back, under the checkpoint's `names`."""
+    up, down = names
+    return {
+        "up": linear.specs(up, hidden, embed, axes=("mlp", "embed"), bias=bias, conv1d=conv1d),
+        "down": linear.specs(
+            down, embed, hidden, axes=("embed", "mlp"), bias=bias, conv1d=conv1d, init=down_init
+        ),
+    }
+
+
+def plain(p: Tree, x: jax.Array, *, act: str) -> jax.Array:
+    """x [B, T, E] -> [B, T, E]."""
+    return linear.linear(p["down"], activation(linear.linear(p["up"], x), name=act))
+
+
+def gated_specs(*, embed: int, hidden: int, bias: bool = False) -> Tree:
+    """`gate_proj`, `up_proj` and `down_proj`. Shazeer 2020, arXiv:2002.05202."""
+    return {
+        "gate": linear.specs("gate_proj", hidden, embed, axes=("mlp", "embed"), bias=bias),
+        "up": linear.specs("up_proj", hidden, embed, axes=("mlp", "embed"), bias=bias),
+        "down": linear.specs("down_proj", embed, hidden, axes=("embed", "mlp"), bias=bias),
+    }
+
+
+def gated(p: Tree, x: jax.Array, *, act: str) -> jax.Array:
+    """x [B, T, E] -> [B, T, E]: `down(act(gate(x)) * up(x))`."""
+    gate = activation(linear.linear(p["gate"], x), name=act)
+    return linear.linear(p["down"], gate * linear.linear(p["up"], x))

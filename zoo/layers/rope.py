@@ -1,0 +1,241 @@
+"""Rotary position embedding, split-half convention, in every published variant.
+
+Su et al. 2021, arXiv:2104.09864. Letters: B batch, T tokens, D head size.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.markers import op
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rope:
+    """Which rotation: the keys of `rope_parameters`, spelled as in `config.json`.
+
+    Fields that the `rope_type` does not use are None.
+    """
+
+    rope_type: str = "default"
+    rope_theta: float = 10_000.0
+    partial_rotary_factor: float = 1.0
+    factor: float | None = None
+    original_max_position_embeddings: int | None = None
+    attention_factor: float | None = None
+    beta_fast: float | None = None
+    beta_slow: float | None = None
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool | None = None
+    low_freq_factor: float | None = None
+    high_freq_factor: float | None = None
+    short_factor: tuple[float, ...] | None = None
+    long_factor: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        variant = VARIANTS.get(self.rope_type)
+        if variant is None:
+            raise ValueError(
+                f"rope_parameters.rope_type: found {self.rope_type!r}, expected one of "
+                f"{', '.join(VARIANTS)}"
+            )
+        given = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None}
+        if missing := variant.required - given:
+            raise ValueError(
+                f"rope_parameters: rope_type {self.rope_type!r} needs {', '.join(sorted(missing))}"
+            )
+        if extra := given - variant.required - variant.optional - COMMON:
+            raise ValueError(
+                f"rope_parameters: rope_type {self.rope_type!r} has no use for "
+                f"{', '.join(sorted(extra))}; remove the keys or correct the type"
+            )
+
+
+def parse(values: Mapping[str, Any], *, where: str = "rope_parameters") -> Rope:
+    """Reads a `rope_parameters` or `rope_scaling` object.
+
+    Raises:
+      ValueError: an unknown key, an unknown type, or a missing or superfluous parameter.
+    """
+    values = {k: v for k, v in values.items() if v is not None}
+    old = values.pop("type", None)
+    values.setdefault("rope_type", old or "default")
+    if old == "su":  # the name of longrope in the first Phi-3 files
+        values["rope_type"] = "longrope"
+    known = {f.name for f in dataclasses.fields(Rope)}
+    if unknown := sorted(values.keys() - known):
+        raise ValueError(f"{where}: unknown keys {', '.join(unknown)}")
+    for key, value in values.items():
+        if isinstance(value, list):
+            values[key] = value = tuple(float(v) for v in value)
+        if key in ("short_factor", "long_factor"):
+            expected = isinstance(value, tuple)
+        elif key in ("rope_type", "truncate"):
+            expected = isinstance(value, str if key == "rope_type" else bool)
+        else:
+            expected = isinstance(value, int | float) and not isinstance(value, bool)
+        if not expected:
+            raise ValueError(f"{where}.{key}: {value!r} is not of the type expected there")
+    return Rope(**values)
+
+
+class Frequencies(NamedTuple):
+    """Angles per position, float32 [D / 2], and the factor on cosines and sines."""
+
+    freq: Any
+    scale: float
+
+
+def _powers(theta: Any, dim: int) -> np.ndarray:
+    """theta ** (2i / dim), rounded to float32 as PyTorch rounds it."""
+    exponent = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
+    return (np.float64(theta) ** exponent).astype(np.float32)
+
+
+def _default(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
+    return Frequencies(1 / _powers(rope.rope_theta, dim), 1.0)
+
+
+def _linear(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
+    """Position interpolation. Chen et al. 2023, arXiv:2306.15595."""
+    return Frequencies(1 / _powers(rope.rope_theta, dim) / np.float32(rope.factor), 1.0)
+
+
+def _dynamic(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
+    """NTK scaling that grows with the text: theta depends on the longest position seen."""
+    factor = rope.factor or 1.0
+    ratio = jnp.maximum(longest, trained).astype(jnp.float32) / trained
+    theta = rope.rope_theta * (factor * ratio - (factor - 1)) ** (dim / (dim - 2))
+    exponent = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
+    grown = 1 / theta**exponent
+    return Frequencies(
+        jnp.where(longest > trained, grown, 1 / _powers(rope.rope_theta, dim)), 1.0
+    )
+
+
+def _yarn(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
+    """Interpolates low frequencies, keeps high ones. Peng et al. 2023, arXiv:2309.00071."""
+    original = rope.original_max_position_embeddings or trained
+    factor = rope.factor or trained / original
+
+    def temperature(weight: float) -> float:
+        return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    scale = rope.attention_factor
+    if scale is None and rope.mscale and rope.mscale_all_dim:
+        scale = temperature(rope.mscale) / temperature(rope.mscale_all_dim)
+    elif scale is None:
+        scale = temperature(1.0)
+
+    def dimension(turns: float) -> float:
+        """The (fractional) dimension that turns this often within the original context."""
+        return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(rope.rope_theta))
+
+    low, high = dimension(rope.beta_fast or 32), dimension(rope.beta_slow or 1)
+    if rope.truncate is not False:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    high += 0.001 if low == high else 0
+    ramp = np.clip((np.arange(dim // 2, dtype=np.float32) - low) / (high - low), 0, 1)
+    powers = _powers(rope.rope_theta, dim)
+    freq = ramp / (np.float32(factor) * powers) + (1 - ramp) / powers
+    return Frequencies(freq.astype(np.float32), scale)
+
+
+def _longrope(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
+    """Searched factors per frequency, one set beyond the original context.
+
+    Ding et al. 2024, arXiv:2402.13753.
+    """
+    original = rope.original_max_position_embeddings or trained
+    factor = rope.factor or trained / original
+    scale = rope.attention_factor
+    if scale is None:
+        scale = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    powers = _powers(rope.rope_theta, dim)
+    short, long = (np.asarray(f, np.float32) for f in (rope.short_factor, rope.long_factor))
+    if not len(short) == len(long) == len(powers):
+        raise ValueError(
+            f"rope_parameters: short_factor has {len(short)} and long_factor {len(long)} values, "
+            f"expected {len(powers)}, half the rotated head size"
+        )
+    chosen = jnp.where(longest > original, 1 / (long * powers), 1 / (short * powers))
+    return Frequencies(chosen, scale)
+
+
+def _llama3(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
+    """Stretches long wavelengths only. Grattafiori et al. 2024, arXiv:2407.21783."""
+    freq = 1 / _powers(rope.rope_theta, dim)
+    low, high = rope.low_freq_factor or 1.0, rope.high_freq_factor or 4.0
+    turns = (rope.original_max_position_embeddings or trained) * freq / np.float32(2 * math.pi)
+    blend = np.clip((turns - low) / (high - low), 0, 1).astype(np.float32)
+    return Frequencies((1 - blend) * freq / np.float32(rope.factor) + blend * freq, 1.0)
+
+
+class Variant(NamedTuple):
+    """One `rope_type`: its frequencies and the parameters it takes."""
+
+    frequencies: Callable[[Rope, int, jax.Array, int], Frequencies]
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+
+COMMON = frozenset(
+    {"rope_type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings"}
+)
+VARIANTS: dict[str, Variant] = {
+    "default": Variant(_default),
+    "linear": Variant(_linear, frozenset({"factor"})),
+    "dynamic": Variant(_dynamic, frozenset({"factor"})),
+    "yarn": Variant(
+        _yarn,
+        optional=frozenset(
+            "factor attention_factor beta_fast beta_slow mscale mscale_all_dim truncate".split()
+        ),
+    ),
+    "longrope": Variant(
+        _longrope,
+        frozenset({"short_factor", "long_factor"}),
+        frozenset({"factor", "attention_factor"}),
+    ),
+    "llama3": Variant(_llama3, frozenset({"factor", "low_freq_factor", "high_freq_factor"})),
+}
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of every position, float32 [B, T, 1, D / 2]."""
+
+    cos: jax.Array
+    sin: jax.Array
+
+
+def rotation(rope: Rope, positions: jax.Array, *, head_dim: int, trained: int) -> Rotation:
+    """Positions int [B, T] -> the rotation of each.
+
+    `trained` is `max_position_embeddings`. Types that depend on the length of the text take it
+    from the largest position of the whole batch.
+    """
+    dim = int(head_dim * rope.partial_rotary_factor)
+    variant = VARIANTS[rope.rope_type]
+    freq, scale = variant.frequencies(rope, dim, jnp.max(positions) + 1, trained)
+    angle = positions[..., None, None].astype(jnp.float32) * jnp.asarray(freq).reshape(1, 1, 1, -1)
+    return Rotation(jnp.cos(angle) * scale, jnp.sin(angle) * scale)
+
+
+@op("rope")
+def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
+    """x [B, T, heads, D] -> same, each head rotated by its position.
+
+    Only the first dimensions are rotated where the rotation covers fewer than D.
+    """
+    cos, sin = rotation.cos.astype(x.dtype), rotation.sin.astype(x.dtype)
+    half = cos.shape[-1]
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    cos, sin = jnp.broadcast_to(cos, a.shape), jnp.broadcast_to(sin, a.shape)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin, rest], axis=-1)

@@ -1,0 +1,222 @@
+"""Llama 1 to 3 decoders, and what the decoders that descend from them share.
+
+Touvron et al. 2023, arXiv:2302.13971 and arXiv:2307.09288; Grattafiori et al. 2024,
+arXiv:2407.21783. Checkpoints: `Llama*`. Letters: B batch, T new tokens, S keys, E embed, V vocab.
+"""
+
+import dataclasses
+import functools
+
+import jax
+
+from zoo import tasks
+from zoo.hint import hint
+from zoo.layers import activation, attention, linear, mlp, norm, stack
+from zoo.layers import cache as caching
+from zoo.layers.mask import Mask
+from zoo.layers.rope import Rope, rotation
+from zoo.markers import block
+from zoo.outputs import BaseOutput
+from zoo.spec import Tree, scope
+
+IGNORED = (r"(.*\.)?rotary_emb\.inv_freq",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What changes the arithmetic, spelled as in `config.json`."""
+
+    vocab_size: int = 32000
+    hidden_size: int = 4096
+    intermediate_size: int = 11008
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 2048
+    initializer_range: float = 0.02
+    rms_norm_eps: float = 1e-6
+    rope_parameters: Rope = Rope()
+    attention_bias: bool = False
+    attention_dropout: float = 0.0
+    mlp_bias: bool = False
+    classifier_dropout: float | None = None
+    hidden_dropout: float | None = None
+    pad_token_id: int | None = None
+    tie_word_embeddings: bool = False
+    num_labels: int = 2
+
+    def __post_init__(self):
+        complete(self)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kind of each layer: all see the whole text."""
+        return ("full_attention",) * self.num_hidden_layers
+
+
+def complete(c: "Config") -> None:
+    """Fills in the sizes that follow from others, and checks them.
+
+    Raises:
+      ValueError: heads that do not divide, or an unknown activation.
+    """
+    if c.num_key_value_heads is None:
+        object.__setattr__(c, "num_key_value_heads", c.num_attention_heads)
+    if c.head_dim is None:
+        if c.hidden_size % c.num_attention_heads:
+            raise ValueError(
+                f"hidden_size: {c.hidden_size} is not a multiple of num_attention_heads "
+                f"{c.num_attention_heads}; set head_dim"
+            )
+        object.__setattr__(c, "head_dim", c.hidden_size // c.num_attention_heads)
+    if c.num_attention_heads % c.num_key_value_heads:
+        raise ValueError(
+            f"num_attention_heads: {c.num_attention_heads} is not a multiple of "
+            f"num_key_value_heads {c.num_key_value_heads}"
+        )
+    activation.check(c.hidden_act, where="hidden_act")
+
+
+def block_specs(
+    c: Config, *, bias: bool, out_bias: bool, mlp_bias: bool = False, qk_norm: bool = False
+) -> Tree:
+    """One layer."""
+    attn = attention.specs(
+        embed=c.hidden_size,
+        heads=c.num_attention_heads,
+        kv_heads=c.num_key_value_heads,
+        head_dim=c.head_dim,
+        bias=bias,
+        out_bias=out_bias,
+        qk_norm=qk_norm,
+    )
+    gated = mlp.gated_specs(embed=c.hidden_size, hidden=c.intermediate_size, bias=mlp_bias)
+    return {
+        "attn_norm": norm.specs("input_layernorm", c.hidden_size, bias=False),
+        "attn": scope("self_attn", attn),
+        "mlp_norm": norm.specs("post_attention_layernorm", c.hidden_size, bias=False),
+        "mlp": scope("mlp", gated),
+    }
+
+
+def body_specs(c: Config, one: Tree, layers: stack.Build) -> Tree:
+    """Every parameter of a body whose layers are all declared as `one`."""
+    return {
+        "embed": linear.embedding_specs("embed_tokens", c.vocab_size, c.hidden_size),
+        "layers": layers(c.kinds, lambda kind: scope("layers.{}", one)),
+        "norm": norm.specs("norm", c.hidden_size, bias=False),
+    }
+
+
+def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
+    """Every parameter of the body."""
+    bias = c.attention_bias
+    return body_specs(c, block_specs(c, bias=bias, out_bias=bias, mlp_bias=c.mlp_bias), layers)
+
+
+def cache_specs(
+    c: Config, batch: int, length: int, *, layers: stack.Build = stack.loop
+) -> caching.Cache:
+    """Keys and values of `length` tokens in every layer."""
+    one = attention.cache_specs(
+        batch=batch, length=length, kv_heads=c.num_key_value_heads, head_dim=c.head_dim
+    )
+    return caching.specs(layers(c.kinds, lambda kind: one), batch=batch, length=length)
+
+
+@block
+def layer(
+    p: Tree,
+    x: jax.Array,
+    cache: attention.KVCache | None,
+    context: attention.Context,
+    key: jax.Array | None,
+    *,
+    c: Config,
+) -> tuple[jax.Array, attention.KVCache | None]:
+    """x [B, T, E] -> (x [B, T, E], cache)."""
+    rms_norm = functools.partial(norm.rms_norm, eps=c.rms_norm_eps)
+    y, cache = attention.attend(
+        p["attn"],
+        rms_norm(p["attn_norm"], x),
+        cache,
+        context,
+        key,
+        eps=c.rms_norm_eps,
+        rate=c.attention_dropout,
+    )
+    x = x + y
+    return x + mlp.gated(p["mlp"], rms_norm(p["mlp_norm"], x), act=c.hidden_act), cache
+
+
+def windows(c: Config) -> dict[str, int | None]:
+    """How far each kind of layer sees."""
+    return {"full_attention": None, "sliding_attention": getattr(c, "sliding_window", None)}
+
+
+def apply(
+    c: Config,
+    params: Tree,
+    *,
+    input_ids: jax.Array | None = None,
+    attention_mask: jax.Array | None = None,
+    position_ids: jax.Array | None = None,
+    inputs_embeds: jax.Array | None = None,
+    cache: caching.Cache | None = None,
+    output_hidden_states: bool = False,
+    dropout_key: jax.Array | None = None,
+) -> BaseOutput:
+    """Vectors of tokens that have seen what came before them.
+
+    Args:
+      c: the architecture.
+      params: the tree that `specs` declares.
+      input_ids: int [B, T].
+      attention_mask: [B, T] with 1 for tokens and 0 for padding on either side, or [B, T, S].
+      position_ids: int [B, T] or [T]; the count of slots if absent.
+      inputs_embeds: [B, T, E] in place of `input_ids`.
+      cache: of `cache_specs`, or what an earlier call returned.
+      output_hidden_states: return the output of every layer too.
+      dropout_key: switches dropout on.
+    """
+    x = inputs_embeds
+    if x is None:
+        x = linear.embedding(params["embed"], input_ids, padding_idx=c.pad_token_id)
+    x = hint(x, "batch", "length", None)
+    tokens, advanced = caching.place(
+        x.shape[1], attention_mask=attention_mask, position_ids=position_ids, cache=cache
+    )
+    turns = rotation(
+        c.rope_parameters,
+        tokens.positions,
+        head_dim=c.head_dim,
+        trained=c.max_position_embeddings,
+    )
+
+    def context(window: int | None) -> attention.Context:
+        mask = Mask(
+            valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=True, window=window
+        )
+        return attention.Context(mask=mask.array(), rotation=turns, start=tokens.start)
+
+    contexts = {kind: context(windows(c)[kind]) for kind in sorted(set(c.kinds))}
+    x, kept, inner = stack.run(
+        lambda kind, p, x, cache, i, key: layer(p, x, cache, contexts[kind], key, c=c),
+        c.kinds,
+        params["layers"],
+        x,
+        cache=cache and cache.layers,
+        key=dropout_key,
+        collect=output_hidden_states,
+    )
+    x = norm.rms_norm(params["norm"], x, eps=c.rms_norm_eps)
+    return BaseOutput(
+        last_hidden_state=x,
+        cache=advanced and dataclasses.replace(advanced, layers=kept),
+        hidden_states=None if inner is None else (*inner, x),
+    )
+
+
+TASKS = tasks.decoder("Llama", specs, apply)

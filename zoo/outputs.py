@@ -1,0 +1,101 @@
+"""What models return: dataclasses with the fields of transformers' outputs.
+
+Letters: B batch, T tokens, E embed, V vocab, C labels.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from zoo.spec import Tree
+
+
+class Output:
+    """Access by name (`out["logits"]`) or by position among the fields that are set (`out[0]`)."""
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of the fields that are set."""
+        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        return tuple(f.name for f in fields if getattr(self, f.name) is not None)
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The fields that are set, in order."""
+        return tuple(getattr(self, name) for name in self.keys())
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(f"{type(self).__name__} has no {key!r}; it has {', '.join(self.keys())}")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.keys()
+
+
+def _output(cls):
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
+
+
+@_output
+class BaseOutput(Output):
+    """A body without a head.
+
+    Attributes:
+      last_hidden_state: [B, T, E], after the final norm.
+      pooler_output: [B, E], where the checkpoint has a pooler.
+      sentence_embedding: [B, E], where the repository describes a pooling (sentence-transformers).
+      cache: the cache that went in, with the new tokens.
+      hidden_states: embeddings and the output of every layer, each [B, T, E]; on request.
+    """
+
+    last_hidden_state: jax.Array
+    pooler_output: jax.Array | None = None
+    sentence_embedding: jax.Array | None = None
+    cache: Tree | None = None
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class LogitsOutput(Output):
+    """One set of logits: [B, T, V] for language models, [B, C] or [B, T, C] for classifiers."""
+
+    logits: jax.Array
+    cache: Tree | None = None
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class SpanOutput(Output):
+    """Logits [B, T] of the answer's first and last token."""
+
+    start_logits: jax.Array
+    end_logits: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class PreTrainingOutput(Output):
+    """BERT's two objectives: masked tokens [B, T, V] and next sentence [B, 2]."""
+
+    prediction_logits: jax.Array
+    seq_relationship_logits: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class DoubleHeadsOutput(Output):
+    """GPT-2's two heads: next token [B, choices, T, V] and choice [B, choices]."""
+
+    logits: jax.Array
+    mc_logits: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class ImageOutput(Output):
+    """A reconstructed image [B, channels, height, width]."""
+
+    reconstruction: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None

@@ -1,0 +1,86 @@
+"""From `config.json` to an architecture and a task. Architectures are imported when asked for."""
+
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from zoo.tasks import NAMES, Task
+
+MODULES = {
+    "bert": "zoo.models.bert",
+    "gpt2": "zoo.models.gpt2",
+    "llama": "zoo.models.llama",
+    "mistral": "zoo.models.mistral",
+    "qwen2": "zoo.models.qwen2",
+    "qwen3": "zoo.models.qwen3",
+    "vit": "zoo.models.vit",
+}
+
+
+class Architecture(NamedTuple):
+    """One architecture file, opened.
+
+    Attributes:
+      model_type: its name in `config.json`.
+      module: the module, which holds `Config`, `TASKS` and, for decoders, `cache_specs`.
+    """
+
+    model_type: str
+    module: Any
+
+    @property
+    def config(self) -> type:
+        """The dataclass of what changes the arithmetic."""
+        return self.module.Config
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """Hub class name -> task."""
+        return self.module.TASKS
+
+
+def architecture(model_type: str) -> Architecture:
+    """Opens the file of a `model_type`.
+
+    Raises:
+      KeyError: no such architecture here; the message lists the nearest.
+    """
+    if not isinstance(model_type, str) or model_type not in MODULES:
+        near = difflib.get_close_matches(str(model_type), MODULES, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(MODULES)}"
+        raise KeyError(f"model_type: {model_type!r} is not supported; {hint}; see `zoo list`")
+    return Architecture(model_type, importlib.import_module(MODULES[model_type]))
+
+
+class Choice(NamedTuple):
+    """A task of an architecture and the Hub class that stands for it."""
+
+    class_name: str
+    task: Task
+
+
+def choose(arch: Architecture, classes: Sequence[str], task: str | None) -> Choice:
+    """Finds the class for a task or, without a task, the first of the config's `architectures`.
+
+    Raises:
+      KeyError: the architecture does not have the task, or does not know the class.
+    """
+    if task is None:
+        known = [name for name in classes if name in arch.tasks]
+        if not known and classes:
+            raise KeyError(
+                f"architectures: {', '.join(map(str, classes))} is not known of "
+                f"{arch.model_type}, which has {', '.join(arch.tasks)}; say which task= you want"
+            )
+        name = known[0] if known else next(iter(arch.tasks))
+        return Choice(name, arch.tasks[name])
+    if task not in NAMES:
+        near = difflib.get_close_matches(task, NAMES, n=3, cutoff=0.4) or list(NAMES)
+        raise KeyError(f"task: {task!r} is not known; nearest: {', '.join(near)}")
+    fitting = [name for name, t in arch.tasks.items() if t.name == task]
+    if not fitting:
+        has = ", ".join(sorted({t.name for t in arch.tasks.values()}))
+        raise KeyError(f"task: {arch.model_type} has no {task!r}; it has {has}")
+    name = next((name for name in classes if name in fitting), fitting[0])
+    return Choice(name, arch.tasks[name])

@@ -38,7 +38,7 @@ INERT = frozenset(
     task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype
     torchscript transformers_version typical_p use_bfloat16 use_cache use_return_dict
     attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
-    hidden_dropout initializer_range unsloth_fixed unsloth_version sliding_window_pattern_
+    hidden_dropout initializer_range unsloth_fixed unsloth_version
     """.split()
 )
 # Keys that some files carry although the architecture has no such option: these values mean "off".
@@ -123,8 +123,10 @@ def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.js
             continue
         elif key in NEUTRAL:
             if not any(value is v or value == v for v in NEUTRAL[key]):
-                problems.append(f"{key}: {value!r} is not supported by {arch.model_type}; "
-                                f"{ADVICE.get(key, 'it would change the arithmetic')}")
+                problems.append(
+                    f"{key}: {value!r} is not supported by {arch.model_type}; "
+                    f"{ADVICE.get(key, 'it would change the arithmetic')}"
+                )
         elif key == "layer_types":
             if set(value or ()) - {"full_attention"}:
                 problems.append(f"layer_types: {arch.model_type} has layers of one kind only")

@@ -32,9 +32,7 @@ class Layout(NamedTuple):
     @property
     def is_view(self) -> bool:
         """Whether memory and file hold the same bytes in the same order."""
-        whole = all(
-            s == slice(0, n) for s, n in zip(self.slices, self.factored, strict=True)
-        )
+        whole = all(s == slice(0, n) for s, n in zip(self.slices, self.factored, strict=True))
         return whole and self.order == tuple(range(len(self.order)))
 
     def load(self, x: np.ndarray) -> np.ndarray:

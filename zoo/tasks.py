@@ -89,9 +89,7 @@ def headed(
     return Task(name, all_specs, all_apply, (*inputs_of(apply), *extra), prefix)
 
 
-def classify(
-    p: Tree, x: jax.Array, inputs: Mapping[str, Any], *, rate: float = 0.0
-) -> jax.Array:
+def classify(p: Tree, x: jax.Array, inputs: Mapping[str, Any], *, rate: float = 0.0) -> jax.Array:
     """Dropout, then a linear map: x [..., E] -> logits [..., C]."""
     key = inputs.get("dropout_key")
     if key is not None:

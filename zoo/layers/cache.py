@@ -59,12 +59,22 @@ def place(
     attention_mask: jax.Array | None,
     position_ids: jax.Array | None,
     cache: Cache | None,
+    table: int | None = None,
 ) -> tuple[Tokens, Cache | None]:
     """Places `length` new tokens and returns the cache with its bookkeeping advanced.
 
     With a cache, `attention_mask` [B, T] speaks of the new tokens only: the cache remembers the
-    rest. Positions count slots unless `position_ids` says otherwise.
+    rest. Positions count slots unless `position_ids` says otherwise. `table` is the number of
+    learned positions, where there is such a table.
+
+    Raises:
+      ValueError: more tokens than the table has positions.
     """
+    if table is not None and isinstance(length, int) and position_ids is None and length > table:
+        raise ValueError(
+            f"input_ids: {length} tokens, expected at most max_position_embeddings {table}; "
+            f"truncate the text"
+        )
     new = jnp.arange(length)[None]
     if cache is None:
         return Tokens(_positions(position_ids, new), new, new, attention_mask, None), None

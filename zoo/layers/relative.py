@@ -10,9 +10,7 @@ from zoo.spec import ArraySpec, Tree, scope
 
 def specs(name: str, positions: int, head_dim: int) -> Tree:
     """`{name}.weight` `(2 * positions - 1, head_dim)`: one row per distance."""
-    weight = ArraySpec(
-        shape=(2 * positions - 1, head_dim), axes=(None, "head_dim"), name="weight"
-    )
+    weight = ArraySpec(shape=(2 * positions - 1, head_dim), axes=(None, "head_dim"), name="weight")
     return scope(name, {"weight": weight})
 
 

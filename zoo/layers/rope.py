@@ -114,9 +114,7 @@ def _dynamic(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequenc
     theta = rope.rope_theta * (factor * ratio - (factor - 1)) ** (dim / (dim - 2))
     exponent = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
     grown = 1 / theta**exponent
-    return Frequencies(
-        jnp.where(longest > trained, grown, 1 / _powers(rope.rope_theta, dim)), 1.0
-    )
+    return Frequencies(jnp.where(longest > trained, grown, 1 / _powers(rope.rope_theta, dim)), 1.0)
 
 
 def _yarn(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:

@@ -72,6 +72,12 @@ class Config:
         return ("encoder",) * self.num_hidden_layers
 
 
+def limits(c: Config) -> dict[str, int]:
+    """Exclusive upper bounds of integer inputs."""
+    tables = {"input_ids": c.vocab_size, "token_type_ids": c.type_vocab_size}
+    return tables | {"position_ids": c.max_position_embeddings}
+
+
 POSITIONS = ("absolute", "relative_key", "relative_key_query")
 
 
@@ -202,7 +208,11 @@ def apply(
     if x is None:
         x = linear.embedding(embed["words"], input_ids, padding_idx=c.pad_token_id)
     tokens, advanced = caching.place(
-        x.shape[1], attention_mask=attention_mask, position_ids=position_ids, cache=cache
+        x.shape[1],
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        cache=cache,
+        table=c.max_position_embeddings,
     )
     if token_type_ids is None:
         token_type_ids = jnp.zeros(x.shape[:2], jnp.int32)

@@ -94,6 +94,12 @@ class Config:
         return ("full_attention",) * self.n_layer
 
 
+def limits(c: Config) -> dict[str, int]:
+    """Exclusive upper bounds of integer inputs."""
+    tables = {"input_ids": c.vocab_size, "token_type_ids": c.vocab_size}
+    return tables | {"position_ids": c.n_positions}
+
+
 def block_specs(c: Config) -> Tree:
     """One layer. `attn.c_attn` is a single tensor that q, k and v share."""
     into_residual = scaled_normal(1 / math.sqrt(2 * c.n_layer))
@@ -142,9 +148,7 @@ def cache_specs(
     c: Config, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
     """Keys and values of `length` tokens in every layer."""
-    one = attention.cache_specs(
-        batch=batch, length=length, kv_heads=c.n_head, head_dim=c.head_dim
-    )
+    one = attention.cache_specs(batch=batch, length=length, kv_heads=c.n_head, head_dim=c.head_dim)
     return caching.specs(layers(c.kinds, lambda kind: one), batch=batch, length=length)
 
 
@@ -207,7 +211,11 @@ def apply(
     """
     x = linear.embedding(params["embed"], input_ids) if inputs_embeds is None else inputs_embeds
     tokens, advanced = caching.place(
-        x.shape[1], attention_mask=attention_mask, position_ids=position_ids, cache=cache
+        x.shape[1],
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        cache=cache,
+        table=c.n_positions,
     )
     x = x + jnp.broadcast_to(linear.embedding(params["positions"], tokens.positions), x.shape)
     if token_type_ids is not None:
@@ -243,9 +251,7 @@ def apply(
 def summary_specs(c: Config) -> Tree:
     """The head that scores a choice. `GPT2DoubleHeadsModel` always has one label."""
     size = 1 if c.summary_proj_to_labels else c.n_embd
-    summary = linear.specs(
-        "multiple_choice_head.summary", size, c.n_embd, axes=(None, "embed")
-    )
+    summary = linear.specs("multiple_choice_head.summary", size, c.n_embd, axes=(None, "embed"))
     tied = {} if c.tie_word_embeddings else {"lm": tasks.lm_head_specs(c)}
     return tied | ({"summary": summary} if c.summary_use_proj else {})
 

@@ -56,6 +56,11 @@ class Config:
         return ("full_attention",) * self.num_hidden_layers
 
 
+def limits(c: Config) -> dict[str, int]:
+    """Exclusive upper bounds of integer inputs."""
+    return {"input_ids": c.vocab_size}
+
+
 def complete(c: "Config") -> None:
     """Fills in the sizes that follow from others, and checks them.
 

@@ -7,12 +7,12 @@ import dataclasses
 
 from zoo import tasks
 from zoo.layers import stack
-from zoo.models import llama
-from zoo.models.llama import IGNORED, apply, cache_specs
 from zoo.layers.rope import Rope
+from zoo.models import llama
+from zoo.models.llama import IGNORED, apply, cache_specs, limits
 from zoo.spec import Tree
 
-__all__ = ["IGNORED", "TASKS", "Config", "apply", "cache_specs", "specs"]
+__all__ = ["IGNORED", "TASKS", "Config", "apply", "cache_specs", "limits", "specs"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from zoo import tasks
 from zoo.layers import stack
 from zoo.layers.rope import Rope
 from zoo.models import llama
-from zoo.models.llama import IGNORED, apply, cache_specs
+from zoo.models.llama import IGNORED, apply, cache_specs, limits
 from zoo.spec import Tree
 
-__all__ = ["IGNORED", "TASKS", "Config", "apply", "cache_specs", "complete", "specs"]
+__all__ = ["IGNORED", "TASKS", "Config", "apply", "cache_specs", "complete", "limits", "specs"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,11 @@ class Config:
         return ("encoder",) * self.num_hidden_layers
 
 
+def limits(c: Config) -> dict[str, int]:
+    """Exclusive upper bounds of integer inputs."""
+    return {}
+
+
 def block_specs(c: Config) -> Tree:
     """One layer."""
     attn = attention.specs(
@@ -215,9 +220,7 @@ def apply(
     x = norm.layer_norm(params["norm"], x, eps=c.layer_norm_eps)
     pooled = None
     if "pooler" in params:
-        pooled = activation.activation(
-            linear.linear(params["pooler"], x[:, 0]), name=c.pooler_act
-        )
+        pooled = activation.activation(linear.linear(params["pooler"], x[:, 0]), name=c.pooler_act)
     return BaseOutput(last_hidden_state=x, pooler_output=pooled, hidden_states=hidden)
 
 

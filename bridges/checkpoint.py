@@ -1,0 +1,311 @@
+"""Checkpoint tensors <-> parameter trees, both directions from the same declarations.
+
+Reading fills the final buffers straight from the file, one group of arrays at a time, so that peak
+memory is the parameters plus a few tensors, also when the dtype changes on the way.
+"""
+
+import concurrent.futures
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from bridges.header import CheckpointError, TensorInfo
+from bridges.layout import Layout, layout
+from bridges.tensorfile import aligned
+from zoo import spec
+from zoo.spec import ArraySpec, Tree
+
+CHUNK = 1 << 24  # bytes converted at a time
+HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+OLD_NAMES = ((re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
+             (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"))  # fmt: skip
+
+
+class Source(Protocol):
+    """An open checkpoint of any format, with the Hub's PyTorch names and layouts."""
+
+    @property
+    def names(self) -> Mapping[str, TensorInfo]:
+        """Every tensor's dtype and shape."""
+        ...
+
+    def read(self, name: str) -> np.ndarray:
+        """One whole tensor."""
+        ...
+
+    def read_into(self, name: str, out: Any, start: int = 0) -> None:
+        """Bytes of one tensor from `start` on, into a buffer."""
+        ...
+
+
+class Names(NamedTuple):
+    """Which tensor of a file is which declared one.
+
+    Attributes:
+      found: declared name -> name in the file.
+      new: declared names that the file does not have and that may be drawn at random.
+      unused: names in the file that the model has no use for, known ones.
+    """
+
+    found: Mapping[str, str]
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def resolve(
+    declared: Iterable[str],
+    present: Iterable[str],
+    *,
+    prefix: str,
+    prefixes: Iterable[str],
+    known: Iterable[str],
+    ignored: Sequence[str] = (),
+    where: str = "checkpoint",
+) -> Names:
+    """Matches declared names with those in a file.
+
+    Bare bodies load into models with a head and the other way round: `prefix` is where the model
+    keeps its body, `prefixes` where other classes of the architecture keep theirs. Old spellings
+    of layer norms are understood. Heads that the file lacks are `new`; tensors of other heads, or
+    outside the body of a file that has a body, are `unused`.
+
+    Args:
+      declared: names of the model.
+      present: names in the file.
+      prefix: "" for a bare model.
+      prefixes: of all classes of the architecture.
+      known: names, without prefix, that some class of the architecture declares, but not all.
+      ignored: patterns of buffers that old files carry.
+      where: for messages.
+
+    Raises:
+      KeyError: tensors of the body are missing, or others are in the file that no class knows.
+    """
+    optional, declared = set(known), set(declared)
+    modern = {_modern(name): name for name in present}
+    all_prefixes = sorted({p for p in prefixes if p}, key=len, reverse=True)
+    file_prefix = next(
+        (p for p in all_prefixes if any(name.startswith(f"{p}.") for name in modern)), ""
+    )
+
+    def in_file(name: str) -> str:
+        inside = name.startswith(f"{prefix}.") if prefix else name in bare
+        stem = name[len(prefix) + 1 :] if prefix and inside else name
+        return f"{file_prefix}.{stem}" if inside and file_prefix else stem
+
+    bare = declared if not prefix else set()
+    homes = {name: in_file(name) for name in declared}
+    found = {name: modern[home] for name, home in homes.items() if home in modern}
+
+    def stem(name: str) -> str:
+        return name[len(prefix) + 1 :] if prefix and name.startswith(f"{prefix}.") else name
+
+    absent = sorted(declared - found.keys())
+    new = [name for name in absent if stem(name) in optional]
+    missing = [name for name in absent if stem(name) not in optional]
+    partly = {name for name in new if _sibling(name) & found.keys()}
+    missing += sorted(partly)
+    drop = re.compile("|".join(f"(?:{p})" for p in ignored) or r"(?!)")
+    left = set(modern) - set(homes.values())
+    left = sorted(name for name in left if not drop.fullmatch(name))
+    extra, unused = [], []
+    for name in left:
+        body = file_prefix and name.startswith(f"{file_prefix}.")
+        inner = name[len(file_prefix) + 1 :] if body else name
+        outside = bool(file_prefix) and not body
+        (unused if outside or inner in optional else extra).append(modern[name])
+    if missing or extra:
+        said = [
+            f"{len(names)} tensors {what}, first: {', '.join(names[:3])}"
+            for names, what in ((missing, "missing"), (extra, "not declared by the model"))
+            if names
+        ]
+        raise KeyError(f"{where}: {'; '.join(said)}; is config.json that of these weights?")
+    return Names(found, tuple(new), tuple(unused))
+
+
+def _modern(name: str) -> str:
+    for pattern, new in OLD_NAMES:
+        name = pattern.sub(new, name)
+    return name
+
+
+def _sibling(name: str) -> set[str]:
+    """The other half of a weight and its bias."""
+    stem, _, last = name.rpartition(".")
+    return {f"{stem}.{other}" for other in ("weight", "bias") if other != last}
+
+
+def common_dtype(infos: Iterable[TensorInfo]) -> np.dtype:
+    """The floating dtype that holds most of the bytes; float32 where there is none."""
+    sizes: dict[np.dtype, int] = {}
+    for info in infos:
+        if is_float(info.dtype):
+            sizes[info.dtype] = sizes.get(info.dtype, 0) + info.nbytes
+    return max(sizes, key=lambda d: sizes[d]) if sizes else np.dtype(np.float32)
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """Whether a dtype is one in which weights are stored: 16, 32 or 64 bits."""
+    return dtype in HALF or dtype in (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check(specs: Tree, source: Source, found: Mapping[str, str], *, where: str) -> None:
+    """Compares every tensor that will be read with its declaration.
+
+    Raises:
+      ValueError: wrong shapes or dtypes; the message counts them and names the first three.
+    """
+    problems = []
+    for s in spec.leaves(specs):
+        want = layout(s).stored
+        for name in s.names:
+            if name not in found:
+                continue
+            info = source.names[found[name]]
+            if tuple(info.shape) != want:
+                problems.append(
+                    f"{found[name]}: found shape {list(info.shape)}, expected {list(want)}"
+                )
+            elif s.dtype is None and not is_float(info.dtype):
+                problems.append(f"{found[name]}: found {info.dtype}, expected floating point")
+    problems = list(dict.fromkeys(problems))
+    if problems:
+        first = "; ".join(problems[:3])
+        raise ValueError(
+            f"{where}: {len(problems)} tensors differ from what config.json says: {first}; "
+            f"is config.json that of these weights?"
+        )
+
+
+def load(
+    specs: Tree,
+    source: Source,
+    found: Mapping[str, str],
+    *,
+    dtype: Any,
+    place: Callable[[ArraySpec, np.ndarray], jax.Array] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tree:
+    """Reads parameters.
+
+    Args:
+      specs: what to read; every name must be in `found`.
+      source: where from.
+      found: declared name -> name in the source.
+      dtype: of arrays that do not declare their own.
+      place: puts a host array where it lives; by default on the default device.
+      progress: called with the number of bytes just read.
+
+    Returns:
+      the tree, with `jax.Array` leaves.
+    """
+    flat, structure = jax.tree.flatten(specs, is_leaf=spec.is_spec)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i, s in enumerate(flat):  # arrays that share fused tensors are read together
+        groups.setdefault(s.names, []).append(i)
+    put = place or (lambda s, x: jax.device_put(x))
+    out: list[Any] = [None] * len(flat)
+
+    def fill(members: list[int]) -> None:
+        some = [flat[i] for i in members]
+        arrays = [_empty(s.shape, np.dtype(s.dtype or dtype)) for s in some]
+        items = [a.reshape(-1, *s.item_shape) for s, a in zip(some, arrays, strict=True)]
+        layouts = [layout(s) for s in some]
+        for n, name in enumerate(some[0].names):
+            _read(source, found[name], layouts, [item[n] for item in items])
+        for i, s, a in zip(members, some, arrays, strict=True):
+            out[i] = put(s, a)
+        if progress:
+            progress(sum(a.nbytes for a in arrays))
+
+    workers = min(4, os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for done in concurrent.futures.as_completed(
+            [pool.submit(fill, members) for members in groups.values()]
+        ):
+            done.result()
+    return jax.tree.unflatten(structure, out)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array at an address that XLA on CPU can use without copying."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    return aligned(size).view(dtype).reshape(shape)
+
+
+def _read(source: Source, name: str, layouts: list[Layout], outs: list[np.ndarray]) -> None:
+    info = source.names[name]
+    if len(outs) == 1 and layouts[0].is_view and outs[0].size:
+        flat = outs[0].reshape(-1)
+        if info.dtype == flat.dtype:
+            source.read_into(name, flat.view(np.uint8))
+            return
+        step = max(1, CHUNK // info.dtype.itemsize)
+        buffer = aligned(min(step, flat.size) * info.dtype.itemsize)
+        for start in range(0, flat.size, step):
+            piece = flat[start : start + step]
+            raw = buffer[: piece.size * info.dtype.itemsize]
+            source.read_into(name, raw, start * info.dtype.itemsize)
+            _cast(raw.view(info.dtype), piece)
+        return
+    whole = source.read(name)
+    for form, out in zip(layouts, outs, strict=True):
+        _cast(form.load(whole), out)
+
+
+def _cast(x: np.ndarray, out: np.ndarray) -> None:
+    if x.dtype == ml_dtypes.bfloat16 and out.dtype == np.float32:
+        bits = out.view(np.uint32)  # bfloat16 is the upper half of a float32
+        np.left_shift(x.view(np.uint16), 16, out=bits, dtype=np.uint32)
+    else:
+        np.copyto(out, x, casting="unsafe")
+
+
+def tensors(
+    specs: Tree, params: Tree, *, dtype: Callable[[str, Any], np.dtype] | None = None
+) -> Iterator[tuple[str, TensorInfo, Callable[[], np.ndarray]]]:
+    """The inverse of `load`: what to write, by checkpoint name, each made when it is asked for.
+
+    `dtype(name, array)` chooses the dtype in the file; by default that of the array.
+
+    Raises:
+      CheckpointError: parts of a fused tensor are not all there.
+    """
+    groups: dict[str, list[tuple[ArraySpec, Any, int]]] = {}
+    pairs = zip(spec.leaves(specs), jax.tree.leaves(params), strict=True)
+    for s, x in pairs:
+        for i, name in enumerate(s.names):
+            groups.setdefault(name, []).append((s, x, i))
+    for name, members in groups.items():
+        s, x, _ = members[0]
+        shape = layout(s).stored
+        covered = sum(int(np.prod(s.item_shape)) for s, _, _ in members)
+        if covered != int(np.prod(shape)):
+            raise CheckpointError(
+                f"{name}: the model holds {covered} of {int(np.prod(shape))} elements; "
+                f"declare the missing parts of the fused tensor"
+            )
+        kind = np.dtype(dtype(name, x) if dtype else x.dtype)
+        size = int(np.prod(shape)) * kind.itemsize
+
+        def make(members=members, shape=shape, kind=kind) -> np.ndarray:
+            out = np.empty(shape, kind)
+            for s, x, i in members:
+                item = np.asarray(x if not s.index else x.reshape(-1, *s.item_shape)[i])
+                layout(s).save(item.astype(kind, copy=False), out)
+            return out
+
+        yield name, TensorInfo(kind, tuple(shape), size), make
+
+
+def narrows_exactly(x: Any, dtype: np.dtype) -> bool:
+    """Whether every value of `x` survives being stored in a narrower dtype."""
+    narrow = np.asarray(x).astype(dtype)
+    bits = np.uint32
+    return bool(np.array_equal(narrow.astype(np.float32).view(bits), np.asarray(x).view(bits)))

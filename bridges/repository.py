@@ -1,0 +1,202 @@
+"""What a model's folder holds besides weights: where it came from, its licence, its companions."""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridges import header
+from zoo.layers.pooling import MODES, Pooling
+
+# Files that travel with the weights: tokenizer, processor, generation, pooling, card and licence.
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+    "*.jinja",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "[0-9]_*/config.json",
+    "README.md",
+    "LICENSE*",
+    "LICENCE*",
+    "NOTICE*",
+    "USE_POLICY*",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Provenance of a model, hashable.
+
+    Attributes:
+      raw: the `config.json` it was loaded with, as JSON text; "{}" for a new model.
+      repo: repository id, or "" for a local folder or a new model.
+      folder: local folder with the companions, or "".
+      commit: of the repository, where it is known.
+      licence: identifier, such as `apache-2.0`, where the card or a file tells.
+      dtype: in which most weights were stored, "" for a new model.
+      dtypes: (checkpoint name, dtype) of those that were stored in another one.
+    """
+
+    raw: str = "{}"
+    repo: str = ""
+    folder: str = ""
+    commit: str | None = None
+    licence: str | None = None
+    dtype: str = ""
+    dtypes: tuple[tuple[str, str], ...] = ()
+
+
+def card(folder: Path) -> Mapping[str, Any]:
+    """The metadata of a model card; empty where there is none or it cannot be read."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+        metadata = yaml.safe_load(_front_matter(content) or "{}")
+    except (OSError, yaml.YAMLError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _front_matter(content: str) -> str | None:
+    found = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", content, re.DOTALL)
+    return found[1] if found else None
+
+
+_LICENCE_TEXTS = (
+    ("apache-2.0", "Apache License"),
+    ("mit", "MIT License"),
+    ("llama3.1", "LLAMA 3.1 COMMUNITY LICENSE"),
+    ("llama3", "META LLAMA 3 COMMUNITY LICENSE"),
+    ("llama2", "LLAMA 2 COMMUNITY LICENSE"),
+    ("gemma", "Gemma Terms of Use"),
+)
+
+
+def licence(folder: Path) -> str | None:
+    """The licence identifier that the card or a licence file tells."""
+    found = card(folder).get("license")
+    if isinstance(found, list):
+        found = found[0] if found else None
+    if isinstance(found, str) and found:
+        return found
+    for path in sorted(folder.glob("LICEN[SC]E*")):
+        try:
+            start = path.read_text(encoding="utf-8", errors="replace")[:2000].lower()
+        except OSError:
+            continue
+        for name, phrase in _LICENCE_TEXTS:
+            if phrase.lower() in start:
+                return name
+    return None
+
+
+def pooling(folder: Path) -> Pooling | None:
+    """How sentence-transformers pools, read from `modules.json`; None for other repositories.
+
+    Raises:
+      ValueError: a module or a pooling that is not supported here.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return None
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        kinds = [(m["type"].rpartition(".")[2], m.get("path", "")) for m in modules]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected a list of modules with a type and a path ({error}); download it again"
+        ) from error
+    found, normalize = None, False
+    for kind, where in kinds:
+        if kind == "Pooling":
+            found = _modes(folder / str(where) / "config.json")
+        elif kind == "Normalize":
+            normalize = True
+        elif kind not in ("Transformer", "Dropout"):
+            raise ValueError(
+                f"{path}: found module {kind}, expected Transformer, Pooling or Normalize; load "
+                f"with pooling=None for token vectors"
+            )
+    if found is None:
+        return None
+    return Pooling(modes=found, normalize=normalize)
+
+
+def _modes(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing, but modules.json names it; download it again")
+    config = header.parse(path.read_bytes(), path)
+    names = {
+        "pooling_mode_cls_token": "cls",
+        "pooling_mode_max_tokens": "max",
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+        "pooling_mode_weightedmean_tokens": "weightedmean",
+        "pooling_mode_lasttoken": "lasttoken",
+    }
+    if isinstance(config.get("pooling_mode"), str):
+        modes = (config["pooling_mode"],)
+    else:
+        modes = tuple(mode for key, mode in names.items() if config.get(key))
+    unknown = sorted(k for k, v in config.items() if k.startswith("pooling_mode_") and v
+                     and k not in names)  # fmt: skip
+    if unknown or not modes or set(modes) - set(MODES):
+        raise ValueError(
+            f"{path}: found {', '.join(unknown) or ', '.join(modes) or 'no pooling'}, expected one "
+            f"of {', '.join(names)}"
+        )
+    return modes
+
+
+def carry(origin: Origin, target: Path) -> None:
+    """Copies the companions of the folder a model came from, and sees to it that there is a card.
+
+    An existing card travels unchanged. A model without one gets one that says where it came from
+    and under which licence.
+    """
+    source = Path(origin.folder) if origin.folder else None
+    if source and source.is_dir():
+        for pattern in COMPANIONS:
+            for path in source.glob(pattern):
+                if path.is_file():
+                    copy = target / path.relative_to(source)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
+    readme = target / "README.md"
+    if not readme.exists():
+        readme.write_text(_card(origin), encoding="utf-8")
+
+
+def _card(origin: Origin) -> str:
+    lines = ["---", "library_name: transformers"]
+    if origin.licence:
+        lines.append(f"license: {origin.licence}")
+    if origin.repo:
+        lines.append(f"base_model: {origin.repo}")
+    lines += ["tags:", "- jax-zoo", "---", ""]
+    if origin.repo:
+        commit = f" at commit {origin.commit}" if origin.commit else ""
+        lines.append(f"Weights of `{origin.repo}`{commit}, saved with jax-zoo.")
+    else:
+        lines.append("Saved with jax-zoo.")
+    lines.append(f"Licence: {origin.licence or 'not stated by the source'}.")
+    return "\n".join(lines) + "\n"

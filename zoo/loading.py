@@ -1,0 +1,365 @@
+"""From a folder, a repository or a config to a model."""
+
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bridges import checkpoint, hub, legacy, safetensors
+from bridges import config as configs
+from bridges.repository import COMPANIONS, Origin, licence, pooling
+from sharding import rules as sharding_rules
+from zoo import registry, spec
+from zoo.model import Forward, Model
+from zoo.spec import Tree
+
+log = logging.getLogger("zoo")
+LAYERS = ("loop", "stacked")
+
+
+def from_pretrained(
+    repo: str | os.PathLike,
+    *,
+    task: str | None = None,
+    dtype: Any = None,
+    mesh: Any = None,
+    rules: Any = None,
+    layers: str = "loop",
+    config: Mapping[str, Any] | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+    variant: str | None = None,
+    check_finite: bool = False,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Model:
+    """Loads a model from a local folder or the Hub, without torch where the files allow it.
+
+    Reads safetensors, or else `pytorch_model.bin` (needs torch), `flax_model.msgpack` or
+    `tf_model.h5`, single or sharded.
+
+    Args:
+      repo: a folder or a repository id.
+      task: one of `zoo.tasks.NAMES`; the task of the checkpoint's own class if None. A head that
+        the checkpoint lacks is drawn at random, which is said.
+      dtype: of the parameters. None keeps the stored dtype, except on CPU, where half precision is
+        widened to float32 because XLA has no fast half-precision products there.
+      mesh: devices to spread the parameters over.
+      rules: logical axes -> mesh axes; derived from the mesh if None.
+      layers: "loop", or "stacked" for scanned layers that compile in constant time.
+      config: keys of `config.json` to replace, such as `{"num_labels": 5}`.
+      revision: branch, tag or commit.
+      token: of the Hub; that of the login if None.
+      cache_dir: of downloads.
+      local_files_only: never touch the network.
+      variant: `"fp16"` for `model.fp16.safetensors` and the like.
+      check_finite: refuse weights that are infinite or not a number.
+      seed: for heads that the checkpoint lacks.
+      progress: bars for downloads and reading; None shows them on a terminal.
+
+    Raises:
+      FileNotFoundError: no such folder, repository, revision or weights.
+      PermissionError: no access.
+      KeyError: an unsupported `model_type` or task, tensors missing or unknown.
+      ValueError: a key of the config that is not understood, a broken file, a wrong shape or dtype.
+      ConnectionError: the Hub cannot be reached.
+    """
+    _check_layers(layers)
+    where: dict[str, Any] = {
+        "revision": revision,
+        "token": token,
+        "cache_dir": cache_dir,
+        "local_files_only": local_files_only,
+    }
+    bars = sys.stderr.isatty() if progress is None else progress
+    folder = hub.snapshot(repo, ["config.json", *COMPANIONS], progress=bars, **where)
+    raw = configs.read(folder) | dict(config or {})
+    forward = _forward(raw, task, where=f"{folder / 'config.json'}")
+    if forward.task.name == "feature-extraction":
+        forward = forward._replace(pooling=pooling(folder))
+    weights = hub.weights_files(repo, variant=variant, **where)
+    folder = hub.snapshot(repo, weights.files, progress=bars, **where)
+    with _open(folder / weights.main, weights.format) as source:
+        forward, names = _resolve(forward, source, str(repo))
+        dtypes = {name: source.names[at].dtype for name, at in names.found.items()}
+        stored = checkpoint.common_dtype(source.names[at] for at in names.found.values())
+        specs = forward.task.specs(forward.config, layers=_build(layers))
+        params = _read(
+            specs,
+            source,
+            names,
+            dtype=_dtype(dtype, stored),
+            place=_placing(mesh, rules),
+            draw=lambda some, kind: spec.init(
+                jax.random.key(seed), some, dtype=kind, std=_std(forward.config)
+            ),
+            bars=bars,
+        )
+    _report(forward, names, str(repo))
+    if check_finite:
+        _check_finite(specs, params, str(repo))
+    origin = Origin(
+        raw=configs.text(raw),
+        repo="" if hub.is_local(repo) else str(repo),
+        folder=str(folder),
+        commit=hub.commit_of(folder),
+        licence=licence(folder),
+        dtype=stored.name if dtype is None else "",
+        dtypes=tuple((name, kind.name) for name, kind in sorted(dtypes.items()) if kind != stored)
+        if dtype is None
+        else (),
+    )
+    return Model(params=params, forward=forward, layers=layers, origin=origin)
+
+
+def from_config(
+    config: Any,
+    *,
+    task: str | None = None,
+    seed: int = 0,
+    dtype: Any = None,
+    mesh: Any = None,
+    rules: Any = None,
+    layers: str = "loop",
+) -> Model:
+    """A model with random weights.
+
+    Args:
+      config: keys of a `config.json`, the path of one or of its folder, or a `Config`.
+      task: one of `zoo.tasks.NAMES`; that of the config's `architectures` if None.
+      seed: of the weights; each depends on the seed and its own name only.
+      dtype: of the parameters, float32 if None.
+      mesh: devices to spread the parameters over.
+      rules: logical axes -> mesh axes; derived from the mesh if None.
+      layers: "loop" or "stacked".
+
+    Raises:
+      FileNotFoundError: no such config.
+      KeyError: an unsupported `model_type` or task.
+      ValueError: a key of the config that is not understood.
+    """
+    _check_layers(layers)
+    raw, where = _raw(config)
+    forward = _forward(raw, task, where=where)
+    specs = forward.task.specs(forward.config, layers=_build(layers))
+    params = spec.init(
+        jax.random.key(seed), specs, dtype=dtype or jnp.float32, std=_std(forward.config)
+    )
+    if mesh is not None:
+        params = spec.tree_map(_placing(mesh, rules), specs, params)
+    origin = Origin(raw=configs.text(raw))
+    return Model(params=params, forward=forward, layers=layers, origin=origin)
+
+
+def _raw(config: Any) -> tuple[dict[str, Any], str]:
+    if isinstance(config, Mapping):
+        return dict(config), "config"
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        kinds = [k for k, m in registry.MODULES.items() if m == type(config).__module__]
+        if not kinds:
+            raise KeyError(f"config: {type(config).__name__} belongs to no architecture here")
+        return configs.dump(registry.architecture(kinds[0]), config, {}, {}), "config"
+    return configs.read(config), str(config)
+
+
+def _forward(raw: Mapping[str, Any], task: str | None, *, where: str) -> Forward:
+    if "model_type" not in raw:
+        raise KeyError(f"{where}: has no model_type; add it, one of {', '.join(registry.MODULES)}")
+    arch = registry.architecture(raw["model_type"])
+    classes = raw.get("architectures") or ()
+    if not isinstance(classes, list | tuple):
+        raise ValueError(f"{where}: architectures: found {classes!r}, expected a list of names")
+    chosen = registry.choose(arch, classes, task)
+    parsed = configs.parse(arch, raw, where=where)
+    return Forward(arch.model_type, chosen.class_name, parsed)
+
+
+def _check_layers(layers: str) -> None:
+    if layers not in LAYERS:
+        raise ValueError(f"layers: found {layers!r}, expected {' or '.join(LAYERS)}")
+
+
+def _build(layers: str) -> Any:
+    from zoo.layers import stack
+
+    return getattr(stack, layers)
+
+
+def _std(config: Any) -> float:
+    return config.initializer_range
+
+
+def _dtype(wanted: Any, stored: np.dtype) -> np.dtype:
+    if wanted is None:
+        narrow = stored in checkpoint.HALF and jax.default_backend() == "cpu"
+        wide = stored == np.float64 and not jax.config.jax_enable_x64
+        return np.dtype(np.float32) if narrow or wide else stored
+    try:
+        kind = jnp.dtype(wanted)
+    except TypeError as error:
+        raise ValueError(f"dtype: {wanted!r} is not known; try 'bfloat16' or 'float32'") from error
+    if not checkpoint.is_float(kind):
+        raise ValueError(f"dtype: found {kind}, expected a floating type of 16 bits or more")
+    return kind
+
+
+@contextmanager
+def _open(path: Path, kind: str) -> Iterator[checkpoint.Source]:
+    opened = (
+        safetensors.Checkpoint.open(path) if kind == "safetensors" else legacy.open_checkpoint(path)
+    )
+    with opened as source:
+        yield source
+
+
+def _names(forward: Forward, class_name: str) -> set[str]:
+    task = forward.architecture.tasks[class_name]
+    return {name for s in spec.leaves(task.specs(forward.config)) for name in s.names}
+
+
+def _resolve(
+    forward: Forward, source: checkpoint.Source, where: str
+) -> tuple[Forward, checkpoint.Names]:
+    """Matches names, and settles whether the embeddings are tied after all."""
+    config, task = forward.config, forward.task
+    present = dict.fromkeys(source.names)
+    borrowed: dict[str, str] = {}
+    if getattr(config, "tie_word_embeddings", False):
+        for alias, home in task.tied.items():
+            if alias not in source.names:
+                continue
+            if home not in source.names and f"{home}" == home:
+                borrowed[home] = alias
+            elif home in source.names and not _equal(source, alias, home):
+                log.warning(
+                    "%s: %s and %s differ, so they are not tied although config.json says so",
+                    where, alias, home,
+                )  # fmt: skip
+                untied = dataclasses.replace(config, tie_word_embeddings=False)
+                return _resolve(forward._replace(config=untied), source, where)
+    # Names that only some classes declare: heads, poolers, and untied copies of the embeddings.
+    variants = [forward]
+    if hasattr(config, "tie_word_embeddings"):
+        flipped = dataclasses.replace(config, tie_word_embeddings=not config.tie_word_embeddings)
+        variants.append(forward._replace(config=flipped))
+    every, known = None, set()
+    prefixes = set()
+    for variant in variants:
+        for class_name, other in forward.architecture.tasks.items():
+            prefixes.add(other.prefix)
+            stems = {_stem(name, other.prefix) for name in _names(variant, class_name)}
+            every = stems if every is None else every & stems
+            known |= stems
+    declared = _names(forward, forward.class_name)
+    names = checkpoint.resolve(
+        declared - borrowed.keys(),
+        [name for name in present if name not in borrowed.values()],
+        prefix=task.prefix,
+        prefixes=prefixes,
+        known=known - (every or set()),
+        ignored=getattr(forward.architecture.module, "IGNORED", ()),
+        where=where,
+    )
+    names = names._replace(found={**names.found, **borrowed})
+    specs = task.specs(config)
+    checkpoint.check(specs, source, names.found, where=where)
+    return forward, names
+
+
+def _stem(name: str, prefix: str) -> str:
+    return name[len(prefix) + 1 :] if prefix and name.startswith(f"{prefix}.") else name
+
+
+def _equal(source: checkpoint.Source, a: str, b: str) -> bool:
+    if source.names[a].shape != source.names[b].shape:
+        return False
+    return bool(np.array_equal(source.read(a), source.read(b)))
+
+
+def _read(
+    specs: Tree,
+    source: checkpoint.Source,
+    names: checkpoint.Names,
+    *,
+    dtype: np.dtype,
+    place: Callable | None,
+    draw: Callable,
+    bars: bool,
+) -> Tree:
+    """Reads what the checkpoint has, and draws the heads that it lacks."""
+    flat, structure = jax.tree.flatten(specs, is_leaf=spec.is_spec)
+    stored = [s for s in flat if all(name in names.found for name in s.names)]
+    total = sum(s.size for s in stored) * dtype.itemsize
+    with _bar(total, bars) as progress:
+        read = checkpoint.load(
+            stored, source, names.found, dtype=dtype, place=place, progress=progress
+        )
+    ready = iter(read)
+    put = place or (lambda s, x: x)
+    out = [
+        next(ready) if all(name in names.found for name in s.names) else put(s, draw(s, dtype))
+        for s in flat
+    ]
+    return jax.tree.unflatten(structure, out)
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Callable[[int], None] | None]:
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TransferSpeedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("Reading weights", total=total)
+        yield lambda size: bar.update(task, advance=size)
+
+
+def _placing(mesh: Any, rules: Any) -> Callable | None:
+    if mesh is None:
+        return None
+    chosen = sharding_rules.default(mesh) if rules is None else rules
+    return lambda s, x: jax.device_put(x, sharding_rules.sharding(s, mesh, chosen))
+
+
+def _report(forward: Forward, names: checkpoint.Names, where: str) -> None:
+    if names.new:
+        log.warning(
+            "%s: %d tensors of %s are not in the checkpoint and were drawn at random (%s); train "
+            "them before use", where, len(names.new), forward.class_name, _some(names.new),
+        )  # fmt: skip
+    if names.unused:
+        log.info(
+            "%s: %d tensors of the checkpoint are not used by %s (%s)",
+            where, len(names.unused), forward.class_name, _some(names.unused),
+        )  # fmt: skip
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _check_finite(specs: Tree, params: Tree, where: str) -> None:
+    bad = [
+        s.names[0]
+        for s, x in zip(spec.leaves(specs), jax.tree.leaves(params), strict=True)
+        if not bool(jnp.isfinite(x).all())
+    ]
+    if bad:
+        raise ValueError(
+            f"{where}: {len(bad)} tensors hold infinite or undefined values, first: "
+            f"{', '.join(bad[:3])}; download the weights again or load without check_finite"
+        )

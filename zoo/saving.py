@@ -1,0 +1,121 @@
+"""From a model to a folder, or a repository, that transformers loads."""
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bridges import checkpoint, config, hub, repository, safetensors
+from bridges.folder import atomic_folder
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+
+def save_pretrained(
+    model: "Model",
+    folder: str | os.PathLike,
+    *,
+    dtype: Any = None,
+    max_shard_size: int | str = "50GB",
+) -> Path:
+    """Writes weights, config, and what came with them: tokenizer, processor, card, licence.
+
+    The folder is replaced in one step: a process that is killed leaves the old one or the new.
+    Tensors have their Hub names and layouts. Where loading widened half precision for the CPU and
+    the values still fit, they are stored in the dtype they came in, so that loading and saving
+    give the same bytes.
+
+    Args:
+      model: what to save.
+      folder: where to; created, or replaced.
+      dtype: of the stored weights; None as described.
+      max_shard_size: bytes, or "5GB"; more are spread over several files with an index.
+
+    Returns:
+      the folder.
+
+    Raises:
+      OSError: the disk is full, or the folder cannot be written.
+    """
+    specs, origin = model.specs, model.origin
+    kinds = _stored_dtypes(model, dtype)
+    files = checkpoint.tensors(specs, model.params, dtype=lambda name, x: kinds(name, x))
+    entries = sorted(files, key=lambda entry: entry[0])
+    common = checkpoint.common_dtype(info for _, info, _ in entries).name
+    raw = model.raw_config
+    key = "torch_dtype" if "torch_dtype" in raw and "dtype" not in raw else "dtype"
+    out = config.dump(
+        model.forward.architecture,
+        model.config,
+        raw,
+        {"architectures": [model.forward.class_name], key: common},
+    )
+    with atomic_folder(folder) as target:
+        repository.carry(origin, target)
+        safetensors.write(target, entries, max_shard_size=max_shard_size)
+        (target / "config.json").write_text(config.text(out), encoding="utf-8")
+    return Path(folder)
+
+
+def _stored_dtypes(model: "Model", dtype: Any) -> Any:
+    """Chooses the dtype in the file of a tensor: (name, array) -> dtype."""
+    if dtype is not None:
+        wanted = np.dtype(dtype)
+        return lambda name, x: wanted if checkpoint.is_float(np.dtype(x.dtype)) else x.dtype
+    origin = model.origin
+    others = dict(origin.dtypes)
+
+    @functools.lru_cache(maxsize=1)
+    def fits(key: tuple[int, str]) -> bool:
+        return checkpoint.narrows_exactly(arrays[key[0]], np.dtype(key[1]))
+
+    arrays: dict[int, Any] = {}
+
+    def choose(name: str, x: Any) -> Any:
+        stored = others.get(name, origin.dtype)
+        if not stored or np.dtype(x.dtype) != np.float32:
+            return x.dtype
+        if np.dtype(stored) not in checkpoint.HALF:
+            return x.dtype
+        arrays.clear()
+        arrays[id(x)] = x
+        return np.dtype(stored) if fits((id(x), stored)) else x.dtype
+
+    return choose
+
+
+def push_to_hub(
+    model: "Model",
+    repo: str,
+    *,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str = "Upload model",
+    create_pr: bool = False,
+    dtype: Any = None,
+    max_shard_size: int | str = "50GB",
+) -> str:
+    """Uploads what `save_pretrained` writes and returns the address of the commit.
+
+    Raises:
+      PermissionError: the token does not allow it, or there is none.
+      ConnectionError: the Hub cannot be reached.
+      ValueError: the name is not a repository id.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        save_pretrained(model, folder, dtype=dtype, max_shard_size=max_shard_size)
+        return hub.push(
+            folder,
+            repo,
+            token=token,
+            private=private,
+            revision=revision,
+            commit_message=commit_message,
+            create_pr=create_pr,
+        )

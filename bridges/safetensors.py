@@ -20,21 +20,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bridges.header import (
-    MAX_HEADER,
-    CheckpointError,
-    TensorInfo,
-    describe,
-    encode,
-    parse,
-    refuse,
-    show,
-)
-from bridges.tensorfile import TensorFile, aligned, find, open_file, read_bytes
+from bridges.header import CheckpointError, TensorInfo, describe, encode, show
+from bridges.index import NAME, find_weights, open_shards
+from bridges.tensorfile import TensorFile, aligned, find
 
-__all__ = ["Checkpoint", "CheckpointError", "TensorFile", "TensorInfo", "aligned", "write"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "TensorFile",
+    "TensorInfo",
+    "aligned",
+    "write",
+]
 
-NAME = "model.safetensors"
 FOR_TORCH: Mapping[str, str] = MappingProxyType({"format": "pt"})
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _CHUNK = 1 << 30
@@ -90,19 +88,10 @@ class Checkpoint:
             FileNotFoundError: there is no checkpoint at the path.
             PermissionError: a file may not be read.
         """
-        path = _choose(Path(path), variant)
+        path = find_weights(Path(path), variant)
         if path.suffix != ".json":
             return cls(path, {path.name: TensorFile(path)})
-        weight_map = _read_index(path)
-        files: dict[str, TensorFile] = {}
-        try:
-            _open_shards(path, weight_map, files)
-            _check_index(path, weight_map, files)
-        except BaseException:
-            for file in files.values():
-                file.close()
-            raise
-        return cls(path, files)
+        return cls(path, open_shards(path))
 
     def read_into(self, name: str, out: Any, start: int = 0) -> None:
         """Fill `out` with bytes of a tensor, as `TensorFile.read_into` does."""
@@ -173,73 +162,6 @@ def write(
             path.unlink(missing_ok=True)
         raise
     return tuple(files)
-
-
-def _choose(path: Path, variant: str | None) -> Path:
-    if not os.path.isdir(path):
-        return path
-    if variant is not None and not re.fullmatch(r"[\w-]+", variant):
-        raise ValueError(f"variant: found {show(variant)}, expected a word such as 'fp16'")
-    suffix = f".{variant}" if variant else ""
-    candidates = (f"model{suffix}.safetensors", f"{NAME}.index{suffix}.json")
-    for name in candidates:
-        if os.path.lexists(path / name):
-            return path / name
-    raise FileNotFoundError(
-        f"{path}: found neither {candidates[0]} nor {candidates[1]}; check the folder"
-    )
-
-
-def _read_index(path: Path) -> dict[str, str]:
-    file, size = open_file(path)
-    with file:
-        if size > MAX_HEADER:
-            raise CheckpointError(
-                f"{path}: found {size} bytes, expected at most {MAX_HEADER}; this is not an index"
-            )
-        weight_map = parse(read_bytes(file, size, 0, path), path).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(
-            f"{path}: weight_map: found {show(weight_map)}, expected file names under tensor "
-            "names; download the index again"
-        )
-    outside = [
-        f"{show(name)} is said to be in {show(shard)}"
-        for name, shard in weight_map.items()
-        if not _is_inside(shard)
-    ]
-    refuse(path, outside, "expected a relative path below the folder; do not trust this index")
-    return weight_map
-
-
-def _is_inside(shard: Any) -> bool:
-    if not isinstance(shard, str) or not shard.isprintable() or re.search(r"[\\:]", shard):
-        return False
-    return len(shard.encode()) < 256 and not {"", ".", ".."} & set(shard.split("/"))
-
-
-def _open_shards(index: Path, weight_map: Mapping[str, str], files: dict[str, TensorFile]) -> None:
-    missing = []
-    for shard in sorted(set(weight_map.values())):
-        try:
-            files[shard] = TensorFile(index.parent / shard)
-        except FileNotFoundError:
-            missing.append(f"the shard {shard} is missing")
-    refuse(index, missing, "download what is missing, or the whole folder again")
-
-
-def _check_index(index: Path, weight_map: Mapping[str, str], files: Mapping[str, Any]) -> None:
-    problems = [
-        f"{show(name)} is not in {shard}"
-        for name, shard in weight_map.items()
-        if name not in files[shard].names
-    ]
-    owners: dict[str, str] = {}
-    for shard, file in files.items():
-        for name in file.names:
-            if owners.setdefault(name, shard) != shard:
-                problems.append(f"{show(name)} is both in {owners[name]} and in {shard}")
-    refuse(index, problems, "expected each tensor in exactly its shard; download the folder again")
 
 
 def _bytes(size: int | str) -> int:

@@ -7,11 +7,11 @@ again as one built-in error that tells what to do.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bridges.hub_errors import said_clearly
 from bridges.index import read_index
 
 FORMATS = {
@@ -62,7 +62,7 @@ def snapshot(
     import huggingface_hub
 
     repo = os.fspath(repo)
-    with _said_clearly(repo, revision):
+    with said_clearly(repo, revision):
         path = huggingface_hub.snapshot_download(
             repo,
             revision=revision,
@@ -152,7 +152,7 @@ def push(
     import huggingface_hub
 
     api = huggingface_hub.HfApi(token=token)
-    with _said_clearly(repo, revision):
+    with said_clearly(repo, revision):
         repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
@@ -202,7 +202,7 @@ def _list(repo: str | os.PathLike, **where: Any) -> tuple[set[str], OSError | No
 
         repo = os.fspath(repo)
         try:
-            with _said_clearly(repo, where["revision"]):
+            with said_clearly(repo, where["revision"]):
                 api = huggingface_hub.HfApi(token=where["token"])
                 info = api.model_info(repo, revision=where["revision"])
                 return {file.rfilename for file in info.siblings or ()}, None
@@ -214,84 +214,6 @@ def _list(repo: str | os.PathLike, **where: Any) -> tuple[set[str], OSError | No
     except FileNotFoundError as error:
         missing = error
     raise unreachable or missing
-
-
-@contextmanager
-def _said_clearly(repo: str, revision: str | None) -> Iterator[None]:
-    from huggingface_hub import errors
-
-    known = (
-        errors.HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-        errors.HFValidationError,
-        errors.EntryNotFoundError,
-        errors.OfflineModeIsEnabled,
-        errors.LocalTokenNotFoundError,
-        errors.FileMetadataError,
-    )
-    try:
-        yield
-    except known as error:
-        raise _clear(error, repo, revision) from error
-    except RuntimeError as error:  # what uploads and hf_xet wrap their failures in
-        raise _clear(error.__cause__ or error, repo, revision) from error
-
-
-def _clear(error: BaseException, repo: str, revision: str | None) -> Exception:
-    from huggingface_hub import constants, errors
-
-    page = f"{constants.ENDPOINT}/{repo}"
-    login = "pass token=... or run `hf auth login`"
-    match error:
-        case errors.HFValidationError():
-            return ValueError(
-                f"{repo}: found neither a folder nor a repository id, expected 'owner/name' or a "
-                "path; write './' in front of a path"
-            )
-        case errors.LocalTokenNotFoundError():
-            return PermissionError(f"{repo}: found no token; {login}")
-        case errors.LocalEntryNotFoundError():
-            cause = error.__cause__
-            if isinstance(cause, errors.HTTPError):  # pyright: ignore[reportPrivateImportUsage]
-                return _clear(cause, repo, revision)
-            reason = "HF_HUB_OFFLINE is set" if cause else "only local files are allowed"
-            return FileNotFoundError(
-                f"{repo}: what is needed of revision {revision or 'main'} is not in the cache, and "
-                f"{reason}; allow downloads once"
-            )
-        case errors.OfflineModeIsEnabled():
-            return ConnectionError(f"{repo}: cannot be reached: HF_HUB_OFFLINE is set; unset it")
-        case errors.GatedRepoError():
-            return PermissionError(f"{repo}: is gated; accept its terms at {page}, then {login}")
-        case errors.RepositoryNotFoundError():
-            return FileNotFoundError(
-                f"{repo}: found no such repository, or it is private; check the name, or {login}"
-            )
-        case errors.RevisionNotFoundError():
-            name = revision or "main"
-            return FileNotFoundError(f"{repo}: has no revision {name!r}; see {page}/branches")
-        case errors.EntryNotFoundError():
-            return FileNotFoundError(f"{repo}: lacks a file that it lists; try again later")
-        case errors.HfHubHTTPError() if error.response.status_code in (401, 403):
-            status = error.response.status_code
-            return PermissionError(
-                f"{repo}: access refused ({status}); check what the token allows, or {login}"
-            )
-        case errors.HfHubHTTPError():
-            return ConnectionError(
-                f"{repo}: {constants.ENDPOINT} answered {error.response.status_code}; try again "
-                f"later ({_short(error)})"
-            )
-        case errors.HTTPError():  # pyright: ignore[reportPrivateImportUsage]
-            return ConnectionError(
-                f"{repo}: {constants.ENDPOINT} cannot be reached ({_short(error)}); check the "
-                "connection, or set HF_HUB_OFFLINE=1 to use the cache"
-            )
-    return ConnectionError(f"{repo}: the transfer failed ({_short(error)}); try again")
-
-
-def _short(error: BaseException) -> str:
-    text = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return text if len(text) < 120 else f"{text[:117]}..."
 
 
 def _silent() -> type:

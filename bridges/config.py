@@ -8,7 +8,6 @@ option that is silently ignored would give wrong numbers. Files of transformers 
 import dataclasses
 import difflib
 import json
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -163,8 +162,9 @@ def _labels(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str])
         problems.append(f"num_labels: {values['num_labels']} but id2label has {len(names)} names")
 
 
-def _coerce(name: str, value: Any, hint: Any, problems: list[str]) -> Any:
+def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
     """Returns the value as the type that the field declares, or notes a problem."""
+    value: Any = given
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
@@ -175,11 +175,11 @@ def _coerce(name: str, value: Any, hint: Any, problems: list[str]) -> Any:
             sized = items[-1] is Ellipsis or len(items) == len(value)
             if sized and all(type(v) is items[0] for v in value):
                 return tuple(value)
-        elif origin is float and type(value) in (int, float):
-            if math.isfinite(value):
+        elif origin is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if -1e300 < value < 1e300:  # neither infinite nor undefined, in any type
                 return float(value)
         elif type(value) is origin:
-            if origin is int and not _sane(name, value):
+            if isinstance(value, int) and not _sane(name, value):
                 problems.append(f"{name}: {value} is out of range")
             return value
     wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
@@ -236,7 +236,7 @@ def dump(
     out = {"model_type": arch.model_type, **raw}
     aliases = {v: k for k, v in getattr(arch.module, "ALIASES", {}).items()}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value: Any = getattr(config, field.name)
         if before is not None and getattr(before, field.name) == value:
             continue
         if field.name == "rope_parameters":

@@ -61,6 +61,9 @@ class Origin:
     dtypes: tuple[tuple[str, str], ...] = ()
 
 
+NEW = Origin()
+
+
 def card(folder: Path) -> Mapping[str, Any]:
     """The metadata of a model card; empty where there is none or it cannot be read."""
     path = folder / "README.md"
@@ -123,7 +126,8 @@ def pooling(folder: Path) -> Pooling | None:
         kinds = [(m["type"].rpartition(".")[2], m.get("path", "")) for m in modules]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{path}: expected a list of modules with a type and a path ({error}); download it again"
+            f"{path}: expected a list of modules with a type and a path ({error}); download it "
+            f"again"
         ) from error
     found, normalize = None, False
     for kind, where in kinds:

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ from jax.sharding import AxisType, Mesh
 AXES = ("data", "fsdp", "tensor", "expert", "context", "stage")
 
 
-def mesh(axes: str, *, devices: list[jax.Device] | None = None) -> Mesh:
+def mesh(axes: str, *, devices: Sequence[Any] | None = None) -> Mesh:
     """`"data=4,fsdp=2"` -> a mesh over all devices, or those given.
 
     One size may be -1: whatever is left.
@@ -19,7 +21,7 @@ def mesh(axes: str, *, devices: list[jax.Device] | None = None) -> Mesh:
       ValueError: text of another form, an unknown axis, or sizes that do not multiply to the
         number of devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = list(jax.devices() if devices is None else devices)
     sizes: dict[str, int] = {}
     for part in axes.split(","):
         found = re.fullmatch(r"\s*([a-z]+)\s*=\s*(-1|[1-9]\d*)\s*", part)

@@ -155,21 +155,21 @@ def from_config(
     params = spec.init(
         jax.random.key(seed), specs, dtype=dtype or jnp.float32, std=_std(forward.config)
     )
-    if mesh is not None:
-        params = spec.tree_map(_placing(mesh, rules), specs, params)
+    if place := _placing(mesh, rules):
+        params = spec.tree_map(place, specs, params)
     origin = Origin(raw=configs.text(raw))
     return Model(params=params, forward=forward, layers=layers, origin=origin)
 
 
-def _raw(config: Any) -> tuple[dict[str, Any], str]:
-    if isinstance(config, Mapping):
-        return dict(config), "config"
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        kinds = [k for k, m in registry.MODULES.items() if m == type(config).__module__]
+def _raw(given: Any) -> tuple[dict[str, Any], str]:
+    if isinstance(given, Mapping):
+        return dict(given), "config"
+    if not isinstance(given, str | os.PathLike):
+        kinds = [k for k, m in registry.MODULES.items() if m == type(given).__module__]
         if not kinds:
-            raise KeyError(f"config: {type(config).__name__} belongs to no architecture here")
-        return configs.dump(registry.architecture(kinds[0]), config, {}, {}), "config"
-    return configs.read(config), str(config)
+            raise KeyError(f"config: {type(given).__name__} belongs to no architecture here")
+        return configs.dump(registry.architecture(kinds[0]), given, {}, {}), "config"
+    return configs.read(Path(given)), str(given)
 
 
 def _forward(raw: Mapping[str, Any], task: str | None, *, where: str) -> Forward:
@@ -202,7 +202,7 @@ def _std(config: Any) -> float:
 def _dtype(wanted: Any, stored: np.dtype) -> np.dtype:
     if wanted is None:
         narrow = stored in checkpoint.HALF and jax.default_backend() == "cpu"
-        wide = stored == np.float64 and not jax.config.jax_enable_x64
+        wide = stored == np.float64 and not jax.config.read("jax_enable_x64")
         return np.dtype(np.float32) if narrow or wide else stored
     try:
         kind = jnp.dtype(wanted)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from bridges.repository import Origin
+from bridges.repository import NEW, Origin
 from zoo import hint, registry, spec
 from zoo.layers import stack
 from zoo.layers.pooling import Pooling, pool
@@ -90,7 +91,7 @@ class Model:
     params: Tree
     forward: Forward
     layers: str = "loop"
-    origin: Origin = Origin()
+    origin: Origin = NEW
 
     @property
     def config(self) -> Any:
@@ -238,7 +239,7 @@ class Model:
         limits = self.forward.architecture.module.limits(self.config)
         for name, limit in limits.items():
             x = arrays.get(name)
-            if x is None or isinstance(x, jax.core.Tracer):
+            if x is None or isinstance(x, Tracer):
                 continue
             if not jnp.issubdtype(x.dtype, jnp.integer):
                 raise ValueError(f"{where}: {name} has dtype {x.dtype}, expected integers")
@@ -249,7 +250,7 @@ class Model:
                     f"is this the model's own tokenizer?"
                 )
         cache = arrays.get("cache")
-        if cache is not None and not isinstance(cache.length, jax.core.Tracer):
+        if cache is not None and not isinstance(cache.length, Tracer):
             used, room = int(cache.length), cache.valid.shape[1]
             if used + shape[-1] > room:
                 raise ValueError(

@@ -4,11 +4,14 @@ Letters: B batch, T tokens, E embed, V vocab, C labels.
 """
 
 import dataclasses
-from typing import Any
+import typing
+from typing import Any, TypeVar
 
 import jax
 
 from zoo.spec import Tree
+
+T = TypeVar("T")
 
 
 class Output:
@@ -34,7 +37,8 @@ class Output:
         return key in self.keys()
 
 
-def _output(cls):
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
+def _output(cls: type[T]) -> type[T]:
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
 
 

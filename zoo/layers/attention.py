@@ -1,11 +1,11 @@
-"""Multi-head attention, also grouped-query. Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al.
-2023, arXiv:2305.13245.
+"""Multi-head attention, also grouped-query.
 
+Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245.
 Letters: B batch, T queries, S keys, E embed, N query heads, K kv heads, D head size.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,8 @@ from zoo.spec import ArraySpec, Tree, zeros
 class KVCache(NamedTuple):
     """Keys and values of one layer, [B, S, K, D]: a value that goes in and comes out."""
 
-    k: jax.Array
-    v: jax.Array
+    k: Any
+    v: Any
 
 
 class Context(NamedTuple):

@@ -137,3 +137,20 @@ def embedding(p: Tree, ids: jax.Array, *, padding_idx: int | None = None) -> jax
     if padding_idx is None:
         return x
     return jnp.where((ids == padding_idx)[..., None], jax.lax.stop_gradient(x), x)
+
+
+def embed_text(
+    p: Tree,
+    ids: jax.Array | None,
+    vectors: jax.Array | None,
+    *,
+    padding_idx: int | None = None,
+) -> jax.Array:
+    """Ids int [B, T], or the vectors that stand in for them -> [B, T, E].
+
+    Raises:
+      ValueError: neither or both are given.
+    """
+    if (ids is None) == (vectors is None):
+        raise ValueError("input_ids and inputs_embeds: expected exactly one of them")
+    return vectors if ids is None else embedding(p, ids, padding_idx=padding_idx)  # pyright: ignore[reportReturnType]

@@ -19,7 +19,7 @@ class Mask:
       keys: int [1 or B, S], where each key stands.
       query_segments: int [B, T], the document of each query, of several packed into one row.
       key_segments: int [B, S].
-      prefix: int [B], length of the prefix inside which causality does not hold.
+      prefix: int [B], causal, but for the prefix of this length that all may see.
       causal: no query sees a later key.
       window: no query sees a key at a distance of `window` or more.
     """
@@ -43,11 +43,11 @@ class Mask:
             if self.queries is None or self.keys is None:
                 raise ValueError("Mask: causal and window need the positions of queries and keys")
             gap = self.queries[:, :, None] - self.keys[:, None, :]
-            if self.causal and self.prefix is None:
-                terms.append((gap >= 0)[:, None])
-            elif self.causal:
+            if self.prefix is not None:
                 inside = self.keys[:, None, :] < self.prefix[:, None, None]
                 terms.append(((gap >= 0) | inside)[:, None])
+            elif self.causal:
+                terms.append((gap >= 0)[:, None])
             if self.window is not None:
                 terms.append((jnp.abs(gap) < self.window)[:, None])
         if self.query_segments is not None and self.key_segments is not None:

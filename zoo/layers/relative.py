@@ -1,5 +1,6 @@
-"""Learned embeddings of the distance between query and key. Shaw et al. 2018, arXiv:1803.02155;
-Huang et al. 2020, arXiv:2009.13658.
+"""Learned embeddings of the distance between query and key.
+
+Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2020, arXiv:2009.13658.
 """
 
 import jax

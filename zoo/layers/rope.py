@@ -206,6 +206,9 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+DEFAULT = Rope()
+
+
 class Rotation(NamedTuple):
     """Cosines and sines of every position, float32 [B, T, 1, D / 2]."""
 

@@ -142,7 +142,7 @@ def _scan(step, kinds, layers, x, cache, key, collect):
                 seen.append(x)
                 x, one = step(kind, p[j], x, cache and cache[j], i, _fold(key, i))
                 new.append(one)
-            return x, (tuple(new), tuple(seen) if collect else None)
+            return x, (tuple(new), tuple(seen) if collect else ())
 
         firsts = jax.numpy.arange(r.repeats) * len(r.period) + r.first
         x, (new, seen) = jax.lax.scan(body, x, (p, cache and cache.runs[n], firsts))

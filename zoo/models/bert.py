@@ -204,9 +204,7 @@ def apply(
       dropout_key: switches dropout on.
     """
     embed = params["embed"]
-    x = inputs_embeds
-    if x is None:
-        x = linear.embedding(embed["words"], input_ids, padding_idx=c.pad_token_id)
+    x = linear.embed_text(embed["words"], input_ids, inputs_embeds, padding_idx=c.pad_token_id)
     tokens, advanced = caching.place(
         x.shape[1],
         attention_mask=attention_mask,
@@ -281,14 +279,14 @@ def next_sentence_specs(c: Config) -> Tree:
 
 def next_sentence(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutput:
     """Logits [B, 2]: it follows, it does not."""
-    return tasks.logits(body, linear.linear(params["head"], body.pooler_output))
+    return tasks.logits(body, linear.linear(params["head"], body["pooler_output"]))
 
 
 def pretraining(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> PreTrainingOutput:
     """Both objectives of pre-training."""
     return PreTrainingOutput(
         prediction_logits=lm_logits(c, params, body.last_hidden_state),
-        seq_relationship_logits=linear.linear(params["head"]["next"], body.pooler_output),
+        seq_relationship_logits=linear.linear(params["head"]["next"], body["pooler_output"]),
         hidden_states=body.hidden_states,
     )
 
@@ -307,7 +305,7 @@ def classifier(c: Config, params: Tree, x: jax.Array, inputs: Any) -> jax.Array:
 
 def sequence(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutput:
     """Logits [B, C] from the pooled text."""
-    return tasks.logits(body, classifier(c, params, body.pooler_output, inputs))
+    return tasks.logits(body, classifier(c, params, body["pooler_output"], inputs))
 
 
 def token(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutput:
@@ -317,7 +315,7 @@ def token(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutpu
 
 def choice_apply(c: Config, params: Tree, **inputs: Any) -> LogitsOutput:
     """Inputs [B, choices, T] -> logits [B, choices]."""
-    main = inputs.get("input_ids", inputs.get("inputs_embeds"))
+    main = next(x for n in ("input_ids", "inputs_embeds") if (x := inputs.get(n)) is not None)
     batch, choices = main.shape[:2]
 
     def flat(name: str, x: Any) -> Any:
@@ -325,7 +323,7 @@ def choice_apply(c: Config, params: Tree, **inputs: Any) -> LogitsOutput:
         return x.reshape(batch * choices, *x.shape[2:]) if per_choice else x
 
     body = apply(c, params, **{name: flat(name, x) for name, x in inputs.items()})
-    scores = classifier(c, params, body.pooler_output, inputs)
+    scores = classifier(c, params, body["pooler_output"], inputs)
     return tasks.logits(body, scores.reshape(batch, choices))
 
 

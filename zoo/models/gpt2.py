@@ -209,7 +209,7 @@ def apply(
       output_hidden_states: return the output of every layer too.
       dropout_key: switches dropout on.
     """
-    x = linear.embedding(params["embed"], input_ids) if inputs_embeds is None else inputs_embeds
+    x = linear.embed_text(params["embed"], input_ids, inputs_embeds)
     tokens, advanced = caching.place(
         x.shape[1],
         attention_mask=attention_mask,
@@ -262,7 +262,7 @@ def double_heads(c: Config, params: Tree, **inputs: Any) -> Output:
     `mc_token_ids` [B, choices] says which token of each choice is classified; the last if absent.
     """
     at = inputs.pop("mc_token_ids", None)
-    main = inputs.get("input_ids", inputs.get("inputs_embeds"))
+    main = next(x for n in ("input_ids", "inputs_embeds") if (x := inputs.get(n)) is not None)
     shape = main.shape[: 3 if inputs.get("input_ids") is not None else -1]
     per_choice = [n for n, x in inputs.items() if getattr(x, "ndim", 0) >= len(shape) > 2]
     flat = {n: inputs[n].reshape(-1, *inputs[n].shape[2:]) for n in per_choice}

@@ -2,10 +2,13 @@
 
 Touvron et al. 2023, arXiv:2302.13971 and arXiv:2307.09288; Grattafiori et al. 2024,
 arXiv:2407.21783. Checkpoints: `Llama*`. Letters: B batch, T new tokens, S keys, E embed, V vocab.
+
+Functions whose `c` is not a `Config` take that of any decoder with the fields they read.
 """
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 
@@ -14,7 +17,7 @@ from zoo.hint import hint
 from zoo.layers import activation, attention, linear, mlp, norm, stack
 from zoo.layers import cache as caching
 from zoo.layers.mask import Mask
-from zoo.layers.rope import Rope, rotation
+from zoo.layers.rope import DEFAULT, Rope, rotation
 from zoo.markers import block
 from zoo.outputs import BaseOutput
 from zoo.spec import Tree, scope
@@ -37,7 +40,7 @@ class Config:
     max_position_embeddings: int = 2048
     initializer_range: float = 0.02
     rms_norm_eps: float = 1e-6
-    rope_parameters: Rope = Rope()
+    rope_parameters: Rope = DEFAULT
     attention_bias: bool = False
     attention_dropout: float = 0.0
     mlp_bias: bool = False
@@ -56,12 +59,12 @@ class Config:
         return ("full_attention",) * self.num_hidden_layers
 
 
-def limits(c: Config) -> dict[str, int]:
+def limits(c: Any) -> dict[str, int]:
     """Exclusive upper bounds of integer inputs."""
     return {"input_ids": c.vocab_size}
 
 
-def complete(c: "Config") -> None:
+def complete(c: Any) -> None:
     """Fills in the sizes that follow from others, and checks them.
 
     Raises:
@@ -85,7 +88,7 @@ def complete(c: "Config") -> None:
 
 
 def block_specs(
-    c: Config, *, bias: bool, out_bias: bool, mlp_bias: bool = False, qk_norm: bool = False
+    c: Any, *, bias: bool, out_bias: bool, mlp_bias: bool = False, qk_norm: bool = False
 ) -> Tree:
     """One layer."""
     attn = attention.specs(
@@ -106,7 +109,7 @@ def block_specs(
     }
 
 
-def body_specs(c: Config, one: Tree, layers: stack.Build) -> Tree:
+def body_specs(c: Any, one: Tree, layers: stack.Build) -> Tree:
     """Every parameter of a body whose layers are all declared as `one`."""
     return {
         "embed": linear.embedding_specs("embed_tokens", c.vocab_size, c.hidden_size),
@@ -122,7 +125,7 @@ def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
 
 
 def cache_specs(
-    c: Config, batch: int, length: int, *, layers: stack.Build = stack.loop
+    c: Any, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
     """Keys and values of `length` tokens in every layer."""
     one = attention.cache_specs(
@@ -139,7 +142,7 @@ def layer(
     context: attention.Context,
     key: jax.Array | None,
     *,
-    c: Config,
+    c: Any,
 ) -> tuple[jax.Array, attention.KVCache | None]:
     """x [B, T, E] -> (x [B, T, E], cache)."""
     rms_norm = functools.partial(norm.rms_norm, eps=c.rms_norm_eps)
@@ -156,13 +159,13 @@ def layer(
     return x + mlp.gated(p["mlp"], rms_norm(p["mlp_norm"], x), act=c.hidden_act), cache
 
 
-def windows(c: Config) -> dict[str, int | None]:
+def windows(c: Any) -> dict[str, int | None]:
     """How far each kind of layer sees."""
     return {"full_attention": None, "sliding_attention": getattr(c, "sliding_window", None)}
 
 
 def apply(
-    c: Config,
+    c: Any,
     params: Tree,
     *,
     input_ids: jax.Array | None = None,
@@ -186,9 +189,7 @@ def apply(
       output_hidden_states: return the output of every layer too.
       dropout_key: switches dropout on.
     """
-    x = inputs_embeds
-    if x is None:
-        x = linear.embedding(params["embed"], input_ids, padding_idx=c.pad_token_id)
+    x = linear.embed_text(params["embed"], input_ids, inputs_embeds, padding_idx=c.pad_token_id)
     x = hint(x, "batch", "length", None)
     tokens, advanced = caching.place(
         x.shape[1], attention_mask=attention_mask, position_ids=position_ids, cache=cache

@@ -7,7 +7,7 @@ import dataclasses
 
 from zoo import tasks
 from zoo.layers import stack
-from zoo.layers.rope import Rope
+from zoo.layers.rope import DEFAULT, Rope
 from zoo.models import llama
 from zoo.models.llama import IGNORED, apply, cache_specs, limits
 from zoo.spec import Tree
@@ -30,7 +30,7 @@ class Config:
     max_position_embeddings: int = 131072
     initializer_range: float = 0.02
     rms_norm_eps: float = 1e-6
-    rope_parameters: Rope = Rope()
+    rope_parameters: Rope = DEFAULT
     sliding_window: int | None = 4096
     attention_dropout: float = 0.0
     classifier_dropout: float | None = None

@@ -4,10 +4,11 @@ Yang et al. 2024, arXiv:2407.10671. Checkpoints: `Qwen2*`.
 """
 
 import dataclasses
+from typing import Any
 
 from zoo import tasks
 from zoo.layers import stack
-from zoo.layers.rope import Rope
+from zoo.layers.rope import DEFAULT, Rope
 from zoo.models import llama
 from zoo.models.llama import IGNORED, apply, cache_specs, limits
 from zoo.spec import Tree
@@ -30,7 +31,7 @@ class Config:
     max_position_embeddings: int = 32768
     initializer_range: float = 0.02
     rms_norm_eps: float = 1e-6
-    rope_parameters: Rope = Rope()
+    rope_parameters: Rope = DEFAULT
     use_sliding_window: bool = False
     sliding_window: int | None = 4096
     max_window_layers: int = 28
@@ -48,31 +49,33 @@ class Config:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each layer."""
-        return self.layer_types
+        return self.layer_types or ()
 
 
-def complete(c: Config) -> None:
+def complete(config: Any) -> None:
     """Fills in sizes and the kind of each layer, and checks them.
 
     Raises:
       ValueError: `layer_types` of another length, or of kinds that these models do not have.
     """
+    c: Any = config
     llama.complete(c)
     if not c.use_sliding_window:
         object.__setattr__(c, "sliding_window", None)
-    if c.layer_types is None:
+    kinds = c.layer_types
+    if kinds is None:
         windowed = c.num_hidden_layers if c.sliding_window is None else c.max_window_layers
         kinds = tuple(
             "sliding_attention" if i >= windowed else "full_attention"
             for i in range(c.num_hidden_layers)
         )
         object.__setattr__(c, "layer_types", kinds)
-    if len(c.layer_types) != c.num_hidden_layers:
+    if len(kinds) != c.num_hidden_layers:
         raise ValueError(
-            f"layer_types: found {len(c.layer_types)} kinds, expected num_hidden_layers "
+            f"layer_types: found {len(kinds)} kinds, expected num_hidden_layers "
             f"{c.num_hidden_layers}"
         )
-    if unknown := sorted(set(c.layer_types) - llama.windows(c).keys()):
+    if unknown := sorted(set(kinds) - llama.windows(c).keys()):
         raise ValueError(
             f"layer_types: found {', '.join(unknown)}, expected {', '.join(llama.windows(c))}"
         )

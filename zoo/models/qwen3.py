@@ -7,7 +7,7 @@ import dataclasses
 
 from zoo import tasks
 from zoo.layers import stack
-from zoo.layers.rope import Rope
+from zoo.layers.rope import DEFAULT, Rope
 from zoo.models import llama, qwen2
 from zoo.models.llama import IGNORED, apply, cache_specs, limits
 from zoo.spec import Tree
@@ -30,7 +30,7 @@ class Config:
     max_position_embeddings: int = 32768
     initializer_range: float = 0.02
     rms_norm_eps: float = 1e-6
-    rope_parameters: Rope = Rope()
+    rope_parameters: Rope = DEFAULT
     attention_bias: bool = False
     use_sliding_window: bool = False
     sliding_window: int | None = 4096
@@ -49,7 +49,7 @@ class Config:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each layer."""
-        return self.layer_types
+        return self.layer_types or ()
 
 
 def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:

@@ -135,7 +135,7 @@ def specs(
     }
     if pooler:
         tree["pooler"] = linear.specs(
-            "pooler.dense", c.pooler_output_size, size, axes=(None, "embed")
+            "pooler.dense", c.pooler_output_size or size, size, axes=(None, "embed")
         )
     return tree
 

@@ -227,7 +227,7 @@ def test_any_damaged_sentencepiece_model(folders, tmp_path_factory, cut, flip):
         (
             ("the", "the " * 9),
             {"max_length": 8, "truncation": "only_first"},
-            "keeps 0, expected more than the stride of 0",
+            "keeps 0 tokens of the truncated text, expected more than the stride of 0",
         ),
     ],
 )
@@ -431,3 +431,56 @@ def test_threads_do_not_mix_options(pairs):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda n: len(ours.encode(text, max_length=n)), sizes))
     assert found == sizes
+
+
+@given(data=st.data(), kind=st.sampled_from(["bert", "roberta", "llama", "t5"]))
+@settings(max_examples=150)
+def test_any_damaged_tokenizer_json(pairs, tmp_path_factory, data, kind):
+    stored = json.loads(pairs(kind)[0].backend_tokenizer.to_str())
+    where, path = stored, []
+    while isinstance(where, (dict, list)) and where and (not path or data.draw(st.booleans())):
+        keys = list(where) if isinstance(where, dict) else range(min(len(where), 5))
+        path.append((where, data.draw(st.sampled_from(keys))))
+        where = path[-1][0][path[-1][1]]
+    parent, key = path[-1]
+    parent[key] = data.draw(JSON | st.just(-1) | st.just(where))
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "tokenizer.json").write_text(json.dumps(stored))
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    try:
+        tokenizer = Tokenizer.from_pretrained(folder)
+        ids = tokenizer("the fox [MASK] é日", "a dog", truncation=True, max_length=9).input_ids
+        tokenizer.decode(ids)
+        tokenizer.save_pretrained(folder / "saved")
+    except DOCUMENTED:
+        pass
+
+
+def test_only_needed_files_are_fetched(folders, pairs, monkeypatch, tmp_path):
+    from bridges import hub
+
+    asked = []
+    monkeypatch.setattr(
+        hub, "snapshot", lambda repo, patterns, **kw: asked.append((patterns, kw)) or tmp_path
+    )
+    for path in folders("bert").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    found = Tokenizer.from_pretrained("owner/name", revision="v1", local_files_only=True)
+    assert found.name_or_path == "owner/name"
+    assert ["vocab.txt" in patterns for patterns, _ in asked] == [False, True]
+    assert asked[0][1]["revision"] == "v1"
+    assert asked[0][1]["local_files_only"] is True
+    pairs("bert")[0].save_pretrained(tmp_path)
+    asked.clear()
+    Tokenizer.from_pretrained("owner/name")
+    assert len(asked) == 1
+
+
+def test_wraps_a_backend(pairs):
+    ours, _ = pairs("bert")
+    bare = Tokenizer(copy.deepcopy(ours.backend_tokenizer))
+    assert bare.encode("the fox") == ours.encode("the fox")
+    assert bare.special_tokens_map == {}
+    bare.pad_token = "[PAD]"
+    padded = bare("the", padding="max_length", max_length=5).input_ids
+    assert padded == ours("the", padding="max_length", max_length=5).input_ids

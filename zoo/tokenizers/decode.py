@@ -4,6 +4,8 @@ from typing import Any
 
 from tokenizers import models
 
+from zoo.tokenizers.guard import guard
+
 _SPACES = (
     (" .", "."),
     (" ?", "?"),
@@ -56,7 +58,8 @@ def token_id(index: Any) -> int:
 def text(tokenizer: Any, ids: list[int], skip_special: bool, clean: bool | None) -> str:
     """One row of ids -> text."""
     backend = tokenizer.backend_tokenizer
-    found = backend.decode(ids, skip_special_tokens=skip_special)
+    with guard("decode"):
+        found = backend.decode(ids, skip_special_tokens=skip_special)
     if clean is None:
         bpe = isinstance(backend.model, models.BPE)
         clean = tokenizer.clean_up_tokenization_spaces and not bpe

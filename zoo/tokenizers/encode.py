@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Encoding
+
 from zoo.tokenizers.batch import BatchEncoding
-from zoo.tokenizers.load import guard
+from zoo.tokenizers.guard import guard
 
 PADDING = ("longest", "max_length", "do_not_pad")
 TRUNCATION = ("longest_first", "only_first", "only_second", "do_not_truncate")
@@ -233,21 +234,24 @@ def _check_room(backend: Any, rows: list, plan: Plan) -> None:
 
 
 def _check_pair(backend: Any, i: int, row: tuple, room: int, plan: Plan) -> None:
-    first, second = (_length(backend, part, plan) for part in row)
-    if first + second <= room:
-        return
+    """The same for a pair; tokenizes only what it must to be sure."""
     if plan.truncation == "longest_first":
+        if room // 2 > plan.stride:
+            return
+        first, second = (_length(backend, part, plan) for part in row)
         short = min(first, second)
-        long = max(short, room - short) if short <= room else short
-        parts = (short, long) if short + long <= room else (room // 2, room - room // 2)
+        parts = (short, room - short) if 2 * short <= room else (room // 2, room - room // 2)
         left = [n for n, had in zip(parts, sorted((first, second)), strict=True) if n < had]
     else:
-        left = [room - (second if plan.truncation == "only_first" else first)]
-    if min(left) <= plan.stride:
+        kept, cut = row if plan.truncation == "only_second" else row[::-1]
+        left = [room - _length(backend, kept, plan)]
+        if left[0] > plan.stride or _length(backend, cut, plan) <= left[0]:
+            return
+    if left and min(left) <= plan.stride:
         raise ValueError(
-            f"truncation={plan.truncation!r}: row {i} has {first} and {second} tokens; with "
-            f"max_length {plan.max_length} the truncated text keeps {max(min(left), 0)}, expected "
-            f"more than the stride of {plan.stride}; raise max_length or choose another truncation"
+            f"truncation={plan.truncation!r}: row {i} with max_length {plan.max_length} keeps "
+            f"{max(min(left), 0)} tokens of the truncated text, expected more than the stride of "
+            f"{plan.stride}; raise max_length or choose another truncation"
         )
 
 

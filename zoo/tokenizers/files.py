@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken
+
 from zoo.tokenizers import special
 from zoo.tokenizers.families import FAMILIES, MODEL_TYPES
 

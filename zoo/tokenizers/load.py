@@ -1,16 +1,17 @@
 """From a folder to a backend: `tokenizer.json` as it is, or built from vocabulary."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers, pre_tokenizers, processors
+
 from zoo.tokenizers import special, spm, vocab
 from zoo.tokenizers.families import FAMILIES, Family, family
 from zoo.tokenizers.files import SETTINGS, VOCABULARY, Settings
+from zoo.tokenizers.guard import guard
 
 _SPM: dict[str, Callable[..., Backend]] = {
     "albert": spm.albert,
@@ -121,21 +122,6 @@ def ends(folder: Path, built: Backend, settings: Settings) -> dict[str, bool]:
         f"add_{name}": bool(settings.config.get(f"add_{name}", default)) and name in tokens
         for name, default in wanted.items()
     }
-
-
-@contextmanager
-def guard(where: str) -> Iterator[None]:
-    """Turn what the tokenizers library throws, panics included, into a ValueError."""
-    try:
-        yield
-    except (ValueError, OSError, ImportError, KeyError):
-        raise
-    except Exception as error:
-        raise ValueError(f"{where}: the tokenizers library refuses it: {error}") from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ValueError(f"{where}: the tokenizers library refuses it: {error}") from None
 
 
 def _sentinels(recipe: Family, settings: Settings) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken
+
 from zoo.tokenizers.families import family
 
 _DROPPED = (

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
+
 from zoo.tokenizers.files import SENTENCEPIECE
 from zoo.tokenizers.vocab import require
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
+
 from zoo.tokenizers import chat, decode, load, pad, save, special
 from zoo.tokenizers.batch import BatchEncoding
 from zoo.tokenizers.encode import Plan, collect, count, encodings, examples, side, strategies

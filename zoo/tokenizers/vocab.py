@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
+
 from zoo.tokenizers.files import read_json
 
 QWEN2_SPLIT = (

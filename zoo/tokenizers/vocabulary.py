@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, processors
 from tokenizers import Tokenizer as Backend
+
 from zoo.tokenizers import decode, special
 
 
@@ -250,6 +251,8 @@ class Vocabulary:
         if "add_bos_token" in values or "add_eos_token" in values:
             self._add_bos = bool(values.get("add_bos_token", self._add_bos))
             self._add_eos = bool(values.get("add_eos_token", self._add_eos))
+            self.init_kwargs["add_bos_token"] = self._add_bos
+            self.init_kwargs["add_eos_token"] = self._add_eos
             self.update_post_processor()
 
     def _follow_named(self, name: str) -> None:

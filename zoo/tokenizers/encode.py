@@ -29,6 +29,7 @@ class Plan:
     padding_side: str
     truncation_side: str
     split_special_tokens: bool
+    overflow: bool
 
 
 def side(name: str, value: Any) -> str:
@@ -217,10 +218,11 @@ def _check_room(backend: Any, rows: list, plan: Plan) -> None:
         pair = isinstance(row, tuple)
         special = backend.num_special_tokens_to_add(pair) if plan.add_special_tokens else 0
         room = plan.max_length - special
-        if room < 0 or plan.stride >= max(room, 1):
+        least = plan.stride + 1 if plan.stride or plan.overflow else 0
+        if room < least:
             raise ValueError(
                 f"max_length: {plan.max_length} leaves {room} tokens beside {special} special "
-                f"tokens, expected at least {plan.stride + 1 if plan.stride else 0} (stride is "
+                f"tokens, expected at least {least} (stride is "
                 f"{plan.stride}); raise max_length or lower stride"
             )
         if not pair and plan.truncation == "only_second":
@@ -229,7 +231,7 @@ def _check_room(backend: Any, rows: list, plan: Plan) -> None:
                     f"truncation='only_second': text[{i}] has no pair; pass text_pair or "
                     "truncation=True"
                 )
-        if pair and (plan.stride or plan.truncation != "longest_first"):
+        if pair and (plan.stride or plan.overflow or plan.truncation != "longest_first"):
             _check_pair(backend, i, row, room, plan)
 
 

@@ -162,6 +162,7 @@ class Tokenizer(Vocabulary):
             side("padding_side", padding_side or self.padding_side),
             side("truncation_side", truncation_side or self.truncation_side),
             split,
+            return_overflowing_tokens,
         )
         asked = {
             "token_type_ids": self._wants("token_type_ids", return_token_type_ids),

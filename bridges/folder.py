@@ -35,7 +35,7 @@ def atomic_folder(target: str | os.PathLike, *, overwrite: bool = True) -> Itera
 
     When the block raises, the new folder is removed and `target` stays as it was. A `target` that
     is a symbolic link keeps pointing where it points. Permissions are the old folder's, or follow
-    the umask.
+    the umask. A process whose current folder is replaced is moved to the new one.
 
     Raises:
         FileExistsError: `target` is a file, or a folder that is not empty and may not be
@@ -82,6 +82,8 @@ def _begin(target: Path) -> tuple[Path, int]:
         for _ in range(8):
             folder = _sibling(target, _SAVING)
             folder.mkdir()
+            if target.exists():  # a private folder is private while it is written
+                folder.chmod(stat.S_IMODE(target.stat().st_mode) | stat.S_IRWXU)
             lock = _lock(folder, required=False)
             if lock is not None:
                 return folder, lock
@@ -162,18 +164,23 @@ def _carry(entry: os.DirEntry, path: Path) -> None:
                 f"{entry.path}: is a {'folder' if is_folder else 'file'}, and the save brings "
                 f"a {'file' if is_folder else 'folder'} of this name; move it away"
             )
+        if is_folder:
+            _carry_below(entry, path)
     elif is_folder:
-        path.mkdir()
+        path.mkdir(mode=stat.S_IRWXU)
+        _carry_below(entry, path)
         shutil.copystat(entry.path, path)
     else:
         try:
             os.link(entry.path, path, follow_symlinks=False)
         except OSError:
             shutil.copy2(entry.path, path, follow_symlinks=False)
-    if is_folder:
-        for below in _entries(entry):
-            _carry(below, path / below.name)
-        _sync(path)
+
+
+def _carry_below(entry: os.DirEntry, path: Path) -> None:
+    for below in _entries(entry):
+        _carry(below, path / below.name)
+    _sync(path)
 
 
 def _copy_owner(old: Path, new: Path) -> None:

@@ -105,14 +105,14 @@ def parse(data: bytes, where: object) -> dict[str, Any]:
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise CheckpointError(
-                    f"{where}: the key {show(name)} appears more than once, expected once; "
-                    "download the file again or ask its author"
-                )
-            found[name] = value
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+            raise CheckpointError(
+                f"{where}: the key {show(twice)} appears more than once, expected once; "
+                "download the file again or ask its author"
+            )
         return found
 
     def constant(text: str) -> None:
@@ -247,14 +247,16 @@ def _check_layout(spans: list[tuple[str, int, int]], payload: int, where: object
 
 
 def _nbytes(dtype: np.dtype, shape: Sequence[int]) -> int:
-    if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= _LIMIT:
+    nbytes = math.prod(shape) * dtype.itemsize
+    # numpy multiplies the sizes without regard to zeros among them
+    if (nbytes or math.prod(size or 1 for size in shape) * dtype.itemsize) >= _LIMIT:
         raise ValueError(f"shape {show(shape)} is larger than any file")
-    return math.prod(shape) * dtype.itemsize
+    return nbytes
 
 
 def _are_sizes(value: Any) -> bool:
     return isinstance(value, list) and all(
-        type(size) is int and 0 <= size < _LIMIT for size in value
+        [type(size) is int and 0 <= size < _LIMIT for size in value]
     )
 
 

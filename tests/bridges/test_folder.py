@@ -235,6 +235,19 @@ def test_permissions(tmp_path, way):
         os.umask(old)
 
 
+def test_a_private_folder_stays_private(tmp_path, way):
+    target = tmp_path / "saved"
+    put(target, sealed__x="mine")
+    target.chmod(0o500)
+    (target / "sealed").chmod(0o500)
+    with atomic_folder(target) as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        put(folder, config="new")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o500
+    assert stat.S_IMODE((target / "sealed").stat().st_mode) == 0o500
+    target.chmod(0o700)
+
+
 def test_the_current_folder(tmp_path, way, monkeypatch):
     put(tmp_path / "saved", below__x="mine")
     for here in ("saved", "saved/below"):

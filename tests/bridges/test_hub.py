@@ -157,8 +157,9 @@ def test_a_cache_without_the_weights(hub, model):
         weights_files("me/model")
     with pytest.raises(FileNotFoundError, match=r"found no weights"):
         weights_files("me/model", local_files_only=True)
-    with pytest.raises((FileNotFoundError, ConnectionError), match=r"me/model: "):
-        snapshot("me/model", ["model-*.safetensors"])
+    if hasattr(errors, "IncompleteSnapshotError"):  # older versions give the folder as it is
+        with pytest.raises((FileNotFoundError, ConnectionError), match=r"me/model: "):
+            snapshot("me/model", ["model-*.safetensors"])
 
 
 def test_revisions(hub, model):

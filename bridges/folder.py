@@ -56,7 +56,7 @@ def atomic_folder(target: str | os.PathLike, *, overwrite: bool = True) -> Itera
         if folder.exists():
             _carry_over(folder, target)  # what arrived while the folders were exchanged
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
 
 
@@ -114,7 +114,7 @@ def _clean(target: Path) -> None:
         if match[1] == _REPLACED and not target.exists():
             os.rename(path, target)
         else:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         os.close(lock)
 
 
@@ -181,6 +181,18 @@ def _carry_below(entry: os.DirEntry, path: Path) -> None:
     for below in _entries(entry):
         _carry(below, path / below.name)
     _sync(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that is in it, write-protected folders too."""
+    with suppress(OSError):
+        os.chmod(folder, stat.S_IRWXU)
+    for root, names, _ in os.walk(folder):
+        for path in (os.path.join(root, name) for name in names):
+            with suppress(OSError):
+                if not os.path.islink(path):
+                    os.chmod(path, stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_owner(old: Path, new: Path) -> None:
@@ -251,7 +263,7 @@ def _replace(new: Path, target: Path) -> None:
             os.rename(aside, target)
             raise
         _carry_over(aside, target)
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     finally:
         if lock is not None:
             os.close(lock)

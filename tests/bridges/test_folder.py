@@ -245,7 +245,9 @@ def test_a_private_folder_stays_private(tmp_path, way):
         put(folder, config="new")
     assert stat.S_IMODE(target.stat().st_mode) == 0o500
     assert stat.S_IMODE((target / "sealed").stat().st_mode) == 0o500
-    target.chmod(0o700)
+    assert os.listdir(tmp_path) == ["saved"]
+    for path in (target, target / "sealed"):
+        path.chmod(0o700)
 
 
 def test_the_current_folder(tmp_path, way, monkeypatch):

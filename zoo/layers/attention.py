@@ -95,15 +95,19 @@ def attention(
     groups = q.shape[2] // k.shape[2]
     if groups > 1:
         k, v = jnp.repeat(k, groups, axis=2), jnp.repeat(v, groups, axis=2)
-    scores = jnp.einsum("btnd,bsnd->bnts", q, k, preferred_element_type=jnp.float32) * scale
+    q, k, v = q.transpose(0, 2, 1, 3), k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
+    scores = jnp.einsum("bntd,bnds->bnts", q * scale, k, preferred_element_type=jnp.float32)
     if bias is not None:
         scores = scores + jnp.broadcast_to(bias.astype(scores.dtype), scores.shape)
     if softcap is not None:
         scores = softcap * jnp.tanh(scores / softcap)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
-    probs = dropout(jax.nn.softmax(scores, axis=-1).astype(q.dtype), key, rate=rate)
-    return jnp.einsum("bnts,bsnd->btnd", probs, v)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    total = weights.sum(-1, keepdims=True)
+    weights = dropout(weights.astype(v.dtype), key, rate=rate)
+    y = jnp.einsum("bnts,bnsd->bntd", weights, v) / total.astype(v.dtype)
+    return y.transpose(0, 2, 1, 3)
 
 
 def attend(

@@ -179,7 +179,7 @@ def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
             if -1e300 < value < 1e300:  # neither infinite nor undefined, in any type
                 return float(value)
         elif type(value) is origin:
-            if isinstance(value, int) and not _sane(name, value):
+            if origin is int and isinstance(value, int) and not _sane(name, value):
                 problems.append(f"{name}: {value} is out of range")
             return value
     wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)

@@ -7,7 +7,7 @@ memory is the parameters plus a few tensors, also when the dtype changes on the 
 import concurrent.futures
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -63,7 +63,7 @@ def resolve(
     *,
     prefix: str,
     prefixes: Iterable[str],
-    known: Iterable[str],
+    known: Callable[[], Collection[str]],
     ignored: Sequence[str] = (),
     where: str = "checkpoint",
 ) -> Names:
@@ -79,14 +79,15 @@ def resolve(
       present: names in the file.
       prefix: "" for a bare model.
       prefixes: of all classes of the architecture.
-      known: names, without prefix, that some class of the architecture declares, but not all.
+      known: names, without prefix, that some class of the architecture declares, but not all;
+        asked only where something is missing or left over.
       ignored: patterns of buffers that old files carry.
       where: for messages.
 
     Raises:
       KeyError: tensors of the body are missing, or others are in the file that no class knows.
     """
-    optional, declared = set(known), set(declared)
+    declared = set(declared)
     modern = {_modern(name): name for name in present}
     all_prefixes = sorted({p for p in prefixes if p}, key=len, reverse=True)
     file_prefix = next(
@@ -106,13 +107,14 @@ def resolve(
         return name[len(prefix) + 1 :] if prefix and name.startswith(f"{prefix}.") else name
 
     absent = sorted(declared - found.keys())
+    drop = re.compile("|".join(f"(?:{p})" for p in ignored) or r"(?!)")
+    left = set(modern) - set(homes.values())
+    left = sorted(name for name in left if not drop.fullmatch(name))
+    optional = known() if absent or left else ()
     new = [name for name in absent if stem(name) in optional]
     missing = [name for name in absent if stem(name) not in optional]
     partly = {name for name in new if _sibling(name) & found.keys()}
     missing += sorted(partly)
-    drop = re.compile("|".join(f"(?:{p})" for p in ignored) or r"(?!)")
-    left = set(modern) - set(homes.values())
-    left = sorted(name for name in left if not drop.fullmatch(name))
     extra, unused = [], []
     for name in left:
         body = file_prefix and name.startswith(f"{file_prefix}.")
@@ -153,6 +155,21 @@ def common_dtype(infos: Iterable[TensorInfo]) -> np.dtype:
 def is_float(dtype: np.dtype) -> bool:
     """Whether a dtype is one in which weights are stored: 16, 32 or 64 bits."""
     return dtype in HALF or dtype in (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def float_dtype(wanted: Any) -> np.dtype:
+    """A dtype by its name or type.
+
+    Raises:
+      ValueError: unknown, or not one in which weights are stored.
+    """
+    try:
+        kind = np.dtype(jax.numpy.dtype(wanted))
+    except TypeError as error:
+        raise ValueError(f"dtype: {wanted!r} is not known; try 'bfloat16' or 'float32'") from error
+    if not is_float(kind):
+        raise ValueError(f"dtype: found {kind}, expected a floating type of 16 bits or more")
+    return kind
 
 
 def check(specs: Tree, source: Source, found: Mapping[str, str], *, where: str) -> None:

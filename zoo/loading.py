@@ -204,13 +204,7 @@ def _dtype(wanted: Any, stored: np.dtype) -> np.dtype:
         narrow = stored in checkpoint.HALF and jax.default_backend() == "cpu"
         wide = stored == np.float64 and not jax.config.read("jax_enable_x64")
         return np.dtype(np.float32) if narrow or wide else stored
-    try:
-        kind = jnp.dtype(wanted)
-    except TypeError as error:
-        raise ValueError(f"dtype: {wanted!r} is not known; try 'bfloat16' or 'float32'") from error
-    if not checkpoint.is_float(kind):
-        raise ValueError(f"dtype: found {kind}, expected a floating type of 16 bits or more")
-    return kind
+    return checkpoint.float_dtype(wanted)
 
 
 @contextmanager
@@ -222,58 +216,71 @@ def _open(path: Path, kind: str) -> Iterator[checkpoint.Source]:
         yield source
 
 
-def _names(forward: Forward, class_name: str) -> set[str]:
-    task = forward.architecture.tasks[class_name]
-    return {name for s in spec.leaves(task.specs(forward.config)) for name in s.names}
-
-
 def _resolve(
     forward: Forward, source: checkpoint.Source, where: str
 ) -> tuple[Forward, checkpoint.Names]:
     """Matches names, and settles whether the embeddings are tied after all."""
-    config, task = forward.config, forward.task
-    present = dict.fromkeys(source.names)
-    borrowed: dict[str, str] = {}
-    if getattr(config, "tie_word_embeddings", False):
-        for alias, home in task.tied.items():
-            if alias not in source.names:
-                continue
-            if home not in source.names and f"{home}" == home:
-                borrowed[home] = alias
-            elif home in source.names and not _equal(source, alias, home):
-                log.warning(
-                    "%s: %s and %s differ, so they are not tied although config.json says so",
-                    where, alias, home,
-                )  # fmt: skip
-                untied = dataclasses.replace(config, tie_word_embeddings=False)
-                return _resolve(forward._replace(config=untied), source, where)
-    # Names that only some classes declare: heads, poolers, and untied copies of the embeddings.
-    variants = [forward]
-    if hasattr(config, "tie_word_embeddings"):
-        flipped = dataclasses.replace(config, tie_word_embeddings=not config.tie_word_embeddings)
-        variants.append(forward._replace(config=flipped))
-    every, known = None, set()
-    prefixes = set()
-    for variant in variants:
-        for class_name, other in forward.architecture.tasks.items():
-            prefixes.add(other.prefix)
-            stems = {_stem(name, other.prefix) for name in _names(variant, class_name)}
-            every = stems if every is None else every & stems
-            known |= stems
-    declared = _names(forward, forward.class_name)
+    forward, borrowed = _settle_ties(forward, source, where)
+    task = forward.task
     names = checkpoint.resolve(
-        declared - borrowed.keys(),
-        [name for name in present if name not in borrowed.values()],
+        _names(forward) - borrowed.keys(),
+        [name for name in source.names if name not in borrowed.values()],
         prefix=task.prefix,
-        prefixes=prefixes,
-        known=known - (every or set()),
+        prefixes={other.prefix for other in forward.architecture.tasks.values()},
+        known=lambda: _optional(forward),
         ignored=getattr(forward.architecture.module, "IGNORED", ()),
         where=where,
     )
     names = names._replace(found={**names.found, **borrowed})
-    specs = task.specs(config)
-    checkpoint.check(specs, source, names.found, where=where)
+    checkpoint.check(task.specs(forward.config), source, names.found, where=where)
     return forward, names
+
+
+def _settle_ties(
+    forward: Forward, source: checkpoint.Source, where: str
+) -> tuple[Forward, dict[str, str]]:
+    """Looks at files that store tied weights twice, or only under the other name.
+
+    As in transformers 5, weights that differ are not tied, whatever the config says.
+
+    Returns:
+      the forward, perhaps untied, and declared names -> the other name that the file has.
+    """
+    if not getattr(forward.config, "tie_word_embeddings", False):
+        return forward, {}
+    twins = {home: alias for alias, home in forward.task.tied.items() if alias in source.names}
+    for home, alias in twins.items():
+        if home in source.names and not _equal(source, alias, home):
+            log.warning(
+                "%s: %s and %s differ, so they are not tied although config.json says so",
+                where, alias, home,
+            )  # fmt: skip
+            untied = dataclasses.replace(forward.config, tie_word_embeddings=False)
+            return forward._replace(config=untied), {}
+    return forward, {home: alias for home, alias in twins.items() if home not in source.names}
+
+
+def _names(forward: Forward) -> set[str]:
+    """Every declared name."""
+    specs = forward.task.specs(forward.config)
+    return {name for s in spec.leaves(specs) for name in s.names}
+
+
+def _optional(forward: Forward) -> set[str]:
+    """Names, without prefix, that some classes declare but not all: heads, poolers, copies."""
+    variants = [forward.config]
+    if hasattr(forward.config, "tie_word_embeddings"):
+        tied = forward.config.tie_word_embeddings
+        variants.append(dataclasses.replace(forward.config, tie_word_embeddings=not tied))
+    stems = [
+        {
+            _stem(name, task.prefix)
+            for name in _names(forward._replace(config=config, class_name=class_name))
+        }
+        for config in variants
+        for class_name, task in forward.architecture.tasks.items()
+    ]
+    return set.union(*stems) - set.intersection(*stems)
 
 
 def _stem(name: str, prefix: str) -> str:

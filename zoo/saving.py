@@ -1,8 +1,8 @@
 """From a model to a folder, or a repository, that transformers loads."""
 
-import functools
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def save_pretrained(
     """
     specs, origin = model.specs, model.origin
     kinds = _stored_dtypes(model, dtype)
-    files = checkpoint.tensors(specs, model.params, dtype=lambda name, x: kinds(name, x))
+    files = checkpoint.tensors(specs, model.params, dtype=kinds)
     entries = sorted(files, key=lambda entry: entry[0])
     common = checkpoint.common_dtype(info for _, info, _ in entries).name
     raw = model.raw_config
@@ -61,29 +61,21 @@ def save_pretrained(
     return Path(folder)
 
 
-def _stored_dtypes(model: "Model", dtype: Any) -> Any:
+def _stored_dtypes(model: "Model", dtype: Any) -> Callable[[str, Any], Any]:
     """Chooses the dtype in the file of a tensor: (name, array) -> dtype."""
     if dtype is not None:
-        wanted = np.dtype(dtype)
+        wanted = checkpoint.float_dtype(dtype)
         return lambda name, x: wanted if checkpoint.is_float(np.dtype(x.dtype)) else x.dtype
-    origin = model.origin
-    others = dict(origin.dtypes)
-
-    @functools.lru_cache(maxsize=1)
-    def fits(key: tuple[int, str]) -> bool:
-        return checkpoint.narrows_exactly(arrays[key[0]], np.dtype(key[1]))
-
-    arrays: dict[int, Any] = {}
+    origin, others = model.origin, dict(model.origin.dtypes)
+    exact: dict[tuple[int, str], bool] = {}  # an array may hold many tensors: test it once
 
     def choose(name: str, x: Any) -> Any:
         stored = others.get(name, origin.dtype)
-        if not stored or np.dtype(x.dtype) != np.float32:
+        if x.dtype != np.float32 or not stored or np.dtype(stored) not in checkpoint.HALF:
             return x.dtype
-        if np.dtype(stored) not in checkpoint.HALF:
-            return x.dtype
-        arrays.clear()
-        arrays[id(x)] = x
-        return np.dtype(stored) if fits((id(x), stored)) else x.dtype
+        if (id(x), stored) not in exact:
+            exact[id(x), stored] = checkpoint.narrows_exactly(x, np.dtype(stored))
+        return np.dtype(stored) if exact[id(x), stored] else x.dtype
 
     return choose
 

@@ -1,0 +1,148 @@
+"""pipeline(): from a task's name and a model to the pipeline that answers."""
+
+import difflib
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import loading
+from zoo.model import Model
+from zoo.processors import ImageProcessor
+from zoo.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from zoo.pipelines.run import Pipeline
+
+# Name of a task -> (module, class); `model_tasks` says which models it takes.
+TASKS = {
+    "feature-extraction": ("feature_extraction", "FeatureExtraction"),
+    "fill-mask": ("fill_mask", "FillMask"),
+    "text-classification": ("text_classification", "TextClassification"),
+    "token-classification": ("token_classification", "TokenClassification"),
+    "question-answering": ("question_answering", "QuestionAnswering"),
+    "multiple-choice": ("multiple_choice", "MultipleChoice"),
+    "next-sentence": ("next_sentence", "NextSentence"),
+    "text-generation": ("text_generation", "TextGeneration"),
+    "image-classification": ("image_classification", "ImageClassification"),
+}
+ALIASES = {
+    "causal-lm": "text-generation",
+    "image-feature-extraction": "feature-extraction",
+    "ner": "token-classification",
+    "sentiment-analysis": "text-classification",
+}
+
+
+def pipeline(
+    task: str | None = None,
+    model: Model | str | os.PathLike | None = None,
+    *,
+    tokenizer: Tokenizer | str | os.PathLike | None = None,
+    image_processor: ImageProcessor | str | os.PathLike | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+    mesh: Any = None,
+    rules: Any = None,
+    layers: str = "loop",
+    batch_size: int = 8,
+    **options: Any,
+) -> "Pipeline":
+    """A function from texts or images to answers.
+
+    Args:
+      task: a key of `TASKS`, or another name that transformers has for one; that of the model if
+        None.
+      model: a model, or the folder or repository of one.
+      tokenizer: what to use in place of the model's own.
+      image_processor: what to use in place of the model's own.
+      dtype: of the parameters, as in `from_pretrained`, like the arguments that follow.
+      revision: branch, tag or commit.
+      token: of the Hub.
+      cache_dir: of downloads.
+      local_files_only: never touch the network.
+      mesh: devices to spread the parameters over.
+      rules: logical axes -> mesh axes.
+      layers: "loop" or "stacked".
+      batch_size: rows that run at once.
+      **options: of the task, such as `top_k=3`; defaults that every call may replace.
+
+    Raises:
+      KeyError: an unknown task, or one that the model does not have.
+      TypeError: an option that the task does not have.
+      ValueError: no model, a model of another task, or one without tokenizer.
+    """
+    name = None if task is None else known(task)
+    if model is None:
+        raise ValueError(
+            f"model: found None, expected a model, a folder or a repository; there is no default "
+            f"for {task or 'a pipeline'}"
+        )
+    if not isinstance(model, Model):
+        model = loading.from_pretrained(
+            model,
+            task=None if name is None else _class(name).serves,
+            dtype=dtype,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            mesh=mesh,
+            rules=rules,
+            layers=layers,
+        )
+    where: dict[str, Any] = {
+        "token": token,
+        "cache_dir": cache_dir,
+        "local_files_only": local_files_only,
+    }
+    image = "pixel_values" in model.forward.task.inputs
+    return _class(name or known(model.task))(
+        model,
+        tokenizer=None if image else _own(Tokenizer, tokenizer, model, where),
+        image_processor=_own(ImageProcessor, image_processor, model, where) if image else None,
+        batch_size=batch_size,
+        **options,
+    )
+
+
+def known(task: str) -> str:
+    """The name in `TASKS` of a task that may have another one.
+
+    Raises:
+      KeyError: there is no such task.
+    """
+    name = ALIASES.get(task, task)
+    if name not in TASKS:
+        near = difflib.get_close_matches(str(task), [*TASKS, *ALIASES], n=3, cutoff=0.5)
+        hint = f"nearest: {', '.join(near)}" if near else f"it is one of {', '.join(TASKS)}"
+        raise KeyError(f"task: no pipeline for {task!r}; {hint}")
+    return name
+
+
+def model_tasks() -> dict[str, str]:
+    """Task of a model -> name of its pipeline."""
+    return {_class(name).serves: name for name in TASKS}
+
+
+def _class(name: str) -> "type[Pipeline]":
+    module, cls = TASKS[name]
+    return getattr(importlib.import_module(f"zoo.pipelines.{module}"), cls)
+
+
+def _own(kind: Any, given: Any, model: Model, where: dict[str, Any]) -> Any:
+    """What was given, or read from where the model came from; None where that has none."""
+    if given is not None and not isinstance(given, str | os.PathLike):
+        return given
+    if given is not None:
+        return kind.from_pretrained(given, **where)
+    folder = model.origin.folder
+    if not folder or not Path(folder).is_dir():
+        return None
+    try:
+        return kind.from_pretrained(folder)
+    except FileNotFoundError:
+        return None

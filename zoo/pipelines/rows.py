@@ -1,0 +1,73 @@
+"""Rows of a batch: collected, padded to one of few lengths, stacked.
+
+Every length and batch size that a model sees is a program to compile, so both are rounded up to a
+short series of sizes. Padding is masked: it changes no result.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LEAST = 16
+
+
+class Row(NamedTuple):
+    """What the model sees at once: part of an input, one input, or one of its choices.
+
+    Attributes:
+      inputs: name -> T integers; or `pixel_values` -> an array [C, H, W].
+      info: whatever the answer needs to be told.
+    """
+
+    inputs: Mapping[str, Any]
+    info: Any = None
+
+    @property
+    def length(self) -> int:
+        """Number of tokens, 0 for an image."""
+        return len(self.inputs["input_ids"]) if "input_ids" in self.inputs else 0
+
+
+def bucket(length: int, limit: int | None = None) -> int:
+    """The next of 16, 24, 32, 48, 64, 96, ..., at most `limit`: a third of padding at worst."""
+    power = max(LEAST, 1 << max(length - 1, 0).bit_length())
+    size = power * 3 // 4 if LEAST < length <= power * 3 // 4 else power
+    return size if limit is None else max(length, min(size, limit))
+
+
+def places(count: int, batch_size: int) -> int:
+    """Rows of a batch that holds `count`: the next power of two, at most `batch_size`."""
+    return min(batch_size, 1 << (count - 1).bit_length())
+
+
+def tokens(
+    rows: Sequence[Row],
+    *,
+    length: int,
+    batch: int,
+    pad: int,
+    pad_type: int = 0,
+    left: bool = False,
+) -> dict[str, np.ndarray]:
+    """Rows of tokens -> int32 arrays [batch, length] and their `attention_mask`.
+
+    Rows beyond those given repeat the last one.
+    """
+    fills = {"input_ids": pad, "token_type_ids": pad_type}
+    named = {name: fill for name, fill in fills.items() if name in rows[0].inputs}
+    out = {name: np.full((batch, length), fill, np.int32) for name, fill in named.items()}
+    out["attention_mask"] = np.zeros((batch, length), np.int32)
+    for i in range(batch):
+        row = rows[min(i, len(rows) - 1)]
+        at = slice(length - row.length, length) if left else slice(0, row.length)
+        out["attention_mask"][i, at] = 1
+        for name in named:
+            out[name][i, at] = row.inputs[name]
+    return out
+
+
+def images(rows: Sequence[Row], *, batch: int) -> dict[str, np.ndarray]:
+    """Rows of images -> `pixel_values` [batch, C, H, W]; the last one is repeated."""
+    pixels = [row.inputs["pixel_values"] for row in rows]
+    return {"pixel_values": np.stack(pixels + pixels[-1:] * (batch - len(pixels)))}

@@ -1,0 +1,208 @@
+"""Forward passes and gradients in float32, the same weights and inputs in both frameworks."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import transformers
+from table import Row, duration
+from timing import interleave
+
+import zoo
+
+CLOSE = 1e-4  # of the largest value; beyond it two different things would be timed
+ATTENTIONS = ("eager", "sdpa")
+
+
+class Case(NamedTuple):
+    """One model, one shape.
+
+    Attributes:
+      config: of transformers; random weights are drawn from it.
+      class_name: transformers' class.
+      inputs: makes the arrays.
+      target: least ratio, the reference's time over ours.
+      gradient: time the gradient of a scalar loss over all parameters, not the forward pass.
+    """
+
+    config: Callable[[], Any]
+    class_name: str
+    inputs: Callable[[], dict[str, np.ndarray]]
+    target: float
+    gradient: bool = False
+
+
+def tokens(batch: int, length: int, vocab: int) -> dict[str, np.ndarray]:
+    """Random ids."""
+    ids = np.random.default_rng(0).integers(0, vocab, (batch, length), dtype=np.int32)
+    return {"input_ids": ids}
+
+
+def images(batch: int, size: int) -> dict[str, np.ndarray]:
+    """Noise."""
+    shape = (batch, 3, size, size)
+    return {"pixel_values": np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
+
+
+CASES = {
+    "bert: BERT-base forward, 8 x 128": Case(
+        transformers.BertConfig, "BertModel", lambda: tokens(8, 128, 30522), 1.1
+    ),
+    "gpt2: GPT-2 small forward, 1 x 256": Case(
+        transformers.GPT2Config, "GPT2LMHeadModel", lambda: tokens(1, 256, 50257), 1.0
+    ),
+    "vit: ViT-B/16 forward, 4 x 224 x 224": Case(
+        lambda: transformers.ViTConfig(num_labels=1000),
+        "ViTForImageClassification",
+        lambda: images(4, 224),
+        1.0,
+    ),
+    "gradient: BERT-base, 4 x 128": Case(
+        transformers.BertConfig, "BertModel", lambda: tokens(4, 128, 30522), 1.1, gradient=True
+    ),
+}
+
+
+def rows(chosen: Callable[[str], bool], rounds: int) -> Iterator[Row | Callable[[], Row]]:
+    """One thunk per chosen case."""
+    for name, case in CASES.items():
+        if chosen(name):
+            yield name, lambda name=name, case=case: measure(name, case, rounds)
+
+
+def measure(name: str, case: Case, rounds: int) -> Row:
+    """Checks that both agree, then times them."""
+    with tempfile.TemporaryDirectory() as folder:
+        reference = save(case, Path(folder))
+        model = zoo.from_pretrained(folder, progress=False)
+    inputs = case.inputs()
+    ours = (gradient if case.gradient else forward)(model, inputs)
+    calls: dict[str, Callable[[], Any]] = {"zoo": ours}
+    theirs = (torch_gradient if case.gradient else torch_forward)(reference, inputs)
+    for attention in ATTENTIONS:
+        calls[attention] = with_attention(reference, attention, theirs)
+    error = max(difference(ours(), calls[a](), model, case.gradient) for a in ATTENTIONS)
+    if not error <= CLOSE:
+        raise ValueError(f"outputs differ by {error:.1e} of the largest, expected {CLOSE:g}")
+    times = interleave(calls, rounds=rounds)
+    best = min(ATTENTIONS, key=lambda a: times[a].least)
+    ratios = {a: times[a].least / times["zoo"].least for a in ATTENTIONS}
+    median = min(times[a].median for a in ATTENTIONS) / times["zoo"].median
+    also = ", ".join(f"{a} {duration(times[a].least)} ({ratios[a]:.2f})" for a in ATTENTIONS)
+    return Row(
+        name,
+        duration(times["zoo"].least),
+        f"{duration(times[best].least)} torch {best}",
+        ratios[best],
+        median,
+        target=case.target,
+        also=f"{also}; outputs differ by {error:.0e}",
+    )
+
+
+def save(case: Case, folder: Path) -> Any:
+    """Draws transformers' model and saves it."""
+    torch.manual_seed(0)
+    model = getattr(transformers, case.class_name)(case.config()).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def with_attention(model: Any, attention: str, call: Callable[[], Any]) -> Callable[[], Any]:
+    """`call` under one of transformers' attention implementations."""
+
+    def run() -> Any:
+        if model.config._attn_implementation != attention:
+            model.set_attn_implementation(attention)
+        return call()
+
+    return run
+
+
+def forward(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """The model as a user calls it."""
+    arrays = {k: jnp.asarray(v) for k, v in inputs.items()}
+    return lambda: jax.block_until_ready(main(model(**arrays)))
+
+
+def torch_forward(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """The same in torch, without autograd or a cache."""
+    arrays = _tensors(inputs)
+    options = {"use_cache": False} if model.config.model_type == "gpt2" else {}
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return main(model(**arrays, **options))
+
+    return run
+
+
+def gradient(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """Gradient of every parameter of a BERT."""
+    arrays = {k: jnp.asarray(v) for k, v in inputs.items()}
+    weights = jnp.asarray(_weights(model.config.hidden_size, inputs))
+
+    @jax.jit
+    def grad(params):
+        def loss(params):
+            out = model.apply(params, **arrays)
+            return (out.last_hidden_state * weights).sum() + out.pooler_output.sum()
+
+        return jax.grad(loss)(params)
+
+    return lambda: jax.block_until_ready(grad(model.params))
+
+
+def torch_gradient(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """The same by torch's autograd."""
+    arrays = _tensors(inputs)
+    weights = torch.from_numpy(_weights(model.config.hidden_size, inputs))
+
+    def run() -> Any:
+        model.zero_grad(set_to_none=True)
+        out = model(**arrays)
+        ((out.last_hidden_state * weights).sum() + out.pooler_output.sum()).backward()
+        return {name: p.grad for name, p in model.named_parameters()}
+
+    return run
+
+
+def _weights(embed: int, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    # A plain mean would be constant: the last layer norm takes it away.
+    shape = (*inputs["input_ids"].shape, embed)
+    return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+
+
+def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {
+        k: torch.from_numpy(v.astype(np.int64) if v.dtype.kind == "i" else v)
+        for k, v in inputs.items()
+    }
+
+
+def main(out: Any) -> Any:
+    """Logits, or the vectors of a bare model."""
+    return out.logits if hasattr(out, "logits") else out.last_hidden_state
+
+
+def difference(ours: Any, theirs: Any, model: Any, gradient: bool) -> float:
+    """Largest difference over largest value."""
+    if not gradient:
+        return _difference(np.asarray(ours), theirs.numpy())
+    from bridges import checkpoint
+
+    found = {name: load for name, _, load in checkpoint.tensors(model.specs, ours)}
+    if found.keys() != theirs.keys():
+        raise ValueError(f"gradients of different parameters: {found.keys() ^ theirs.keys()}")
+    # Some gradients are zero but for rounding, those of key biases; so one scale for all of them.
+    largest = max(float(x.abs().max()) for x in theirs.values())
+    return max(_difference(found[name](), theirs[name].numpy(), largest) for name in found)
+
+
+def _difference(x: np.ndarray, reference: np.ndarray, scale: float = 0.0) -> float:
+    return float(np.abs(x - reference).max()) / max(float(np.abs(reference).max()), scale)

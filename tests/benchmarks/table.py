@@ -87,8 +87,9 @@ def machine() -> str:
     """Processor, cores in use, how busy they are, and the versions that matter."""
     names = ("jax", "jaxlib", "numpy", "torch", "transformers")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    cores = len(os.sched_getaffinity(0))
-    return f"{_processor()}, {cores} cores, load {os.getloadavg()[0]:.1f} before the start. Python {platform.python_version()}, {versions}."
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    python = f"Python {platform.python_version()}"
+    return f"{_processor()}, {cores} cores, load {load:.1f} at the start. {python}, {versions}."
 
 
 def _processor() -> str:

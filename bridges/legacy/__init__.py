@@ -13,14 +13,9 @@ from bridges.header import show
 from bridges.legacy import flax_msgpack, tf_h5, torch_bin
 from bridges.legacy.checkpoint import Format, LegacyCheckpoint, is_missing, load
 
-__all__ = ["PATTERNS", "LegacyCheckpoint", "open_checkpoint"]
+__all__ = ["LegacyCheckpoint", "open_checkpoint"]
 
 FORMATS: tuple[Format, ...] = (torch_bin.FORMAT, flax_msgpack.FORMAT, tf_h5.FORMAT)
-PATTERNS: tuple[str, ...] = tuple(
-    pattern
-    for stem, suffix in (form.name.rsplit(".", 1) for form in FORMATS)
-    for pattern in (f"{stem}*.{suffix}", f"{stem}*.{suffix}.index*.json")
-)
 
 
 def open_checkpoint(path: str | os.PathLike, *, variant: str | None = None) -> LegacyCheckpoint:

@@ -76,8 +76,8 @@ class LegacyCheckpoint:
     def read_into(self, name: str, out: Any, start: int = 0) -> None:
         """Fill `out` with the bytes `[start, start + len(out))` of a tensor in its Hub layout.
 
-        `out` is a writable, contiguous buffer. A range of a tensor that is stored transposed
-        costs a pass over all of it: ask for such a tensor whole, or for many rows.
+        `out` is a writable, contiguous buffer. A range of a tensor that is stored transposed is
+        gathered from all over it: ask for such a tensor whole, or for many rows at a time.
 
         Raises:
             KeyError: the checkpoint has no tensor of this name.

@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 
 
 class Place(NamedTuple):
-    """A weight on the Hub: its name, and the stored axes in the Hub's order; None drops them."""
+    """A weight on the Hub: its name, and the stored axes in the Hub's order; size 1 may go."""
 
     name: str
     axes: tuple[int, ...]

@@ -35,12 +35,6 @@ class Stored(NamedTuple):
         info = self.info._replace(shape=shape)
         return Stored(info, tuple(self.strides[axis] for axis in axes), self.extents)
 
-    def span(self, low: int, high: int, axis: int) -> tuple[int, int]:
-        """Return the first element and the number of those that rows `[low, high)` lie among."""
-        sizes = [*self.info.shape[:axis], high - low, *self.info.shape[axis + 1 :]]
-        steps = zip(sizes, self.strides, strict=True)
-        return low * self.strides[axis], 1 + sum((size - 1) * step for size, step in steps)
-
     def reach(self) -> int:
         """Return the number of elements from the first in the file to the last."""
         if not self.info.nbytes:
@@ -64,7 +58,7 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
 def copy_bytes(file: Any, tensor: Stored, out: memoryview, start: int, where: str) -> None:
     """Fill `out` with the tensor's bytes from `start` on, counted in row-major order.
 
-    A range of a tensor that is stored in another order costs a pass over all of it.
+    A range of a tensor that is stored in another order is gathered from all over it.
     """
     shape, itemsize = tensor.info.shape, tensor.info.dtype.itemsize
     if _is_row_major(tensor):
@@ -81,22 +75,27 @@ def copy_bytes(file: Any, tensor: Stored, out: memoryview, start: int, where: st
 
 
 def _copy_rows(file: Any, tensor: Stored, out: np.ndarray, first: int, where: str) -> None:
-    # Slabs are cut along the axis that is outermost in the file.
-    shape, strides, word = tensor.info.shape, tensor.strides, out.dtype
-    axis = max(range(len(shape)), key=lambda i: (strides[i], shape[i] > 1, -i))
-    begin, end = (first, first + len(out)) if axis == 0 else (0, shape[axis])
-    step = min(end - begin, max(1, SLAB // max(1, strides[axis] * word.itemsize)))
-    slab = aligned(tensor.span(begin, begin + step, axis)[1] * word.itemsize)
-    for low in range(begin, end, step):
-        high = min(low + step, end)
-        inner, count = tensor.span(low, high, axis)
-        _fill(file, tensor, slab.data[: count * word.itemsize], inner * word.itemsize, where)
-        sizes = (*shape[:axis], high - low, *shape[axis + 1 :])
-        view = np.ndarray(sizes, word, slab, strides=[s * word.itemsize for s in strides])
-        if axis == 0:
-            out[low - first : high - first] = view
-        else:
-            out[(slice(None),) * axis + (slice(low, high),)] = view[first : first + len(out)]
+    """Fill `out` with the tensor's rows from `first` on, in slabs of what is outermost on file."""
+    if not out.size:
+        return
+    shape, strides, width = list(out.shape), list(tensor.strides), out.dtype.itemsize
+    base = first * strides[0]
+    axis = max(range(len(shape)), key=lambda i: (strides[i], shape[i] > 1))
+    pitch = strides[axis]
+    segment = 1 + sum((shape[i] - 1) * strides[i] for i in range(len(shape)) if i != axis)
+    is_sparse = 2 * segment < pitch  # then what lies between the segments is not read
+    strides[axis] = segment if is_sparse else pitch
+    step = min(shape[axis], max(1, SLAB // max(1, strides[axis] * width)))
+    slab = aligned(((step - 1) * strides[axis] + segment) * width)
+    for low in range(0, out.shape[axis], step):
+        count = shape[axis] = min(step, out.shape[axis] - low)
+        whole = ((count - 1) * strides[axis] + segment) * width
+        part = segment * width if is_sparse else whole
+        for i, at in enumerate(range(0, whole, part)):
+            start = (base + (low + i) * pitch) * width
+            _fill(file, tensor, slab.data[at : at + part], start, where)
+        view = np.ndarray(shape, out.dtype, slab, strides=[s * width for s in strides])
+        out[(slice(None),) * axis + (slice(low, low + count),)] = view
 
 
 def _fill(file: Any, tensor: Stored, out: memoryview, start: int, where: str) -> None:

@@ -1,8 +1,9 @@
 """Logical axes to mesh axes: the only file that knows both vocabularies."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -95,7 +96,13 @@ class Placement:
         return jax.lax.with_sharding_constraint(x, sharding(spec, self.mesh, dict(self.rules)))
 
 
-def placing(mesh: Mesh, rules: Rules | None = None) -> Any:
-    """A context in which models place their activations on `mesh`."""
+@contextlib.contextmanager
+def placing(mesh: Mesh, rules: Rules | None = None) -> Iterator[None]:
+    """A context in which models place their activations on `mesh`.
+
+    The mesh is JAX's own too inside it, so that functions traced outside are traced anew.
+    """
     chosen = default(mesh) if rules is None else rules
-    return hint.placing(Placement(mesh, tuple(sorted(chosen.items()))))
+    placement = Placement(mesh, tuple(sorted(chosen.items())))
+    with jax.set_mesh(mesh), hint.placing(placement):
+        yield

@@ -1,7 +1,7 @@
 """HDF5 files in the layout that Keras's files have, read by position and believed only in part.
 
-The HDF5 library loops for ever on some damaged files and follows links out of a file, so the
-little that is needed is read here: superblock version 0, groups as symbol tables, version 1
+The HDF5 library does not come to an end with some damaged files, and it follows links out of a
+file, so the little that is needed is read here: superblock version 0, groups as symbol tables, version 1
 object headers, attributes of text, and datasets whose elements lie in one piece.
 Whatever else HDF5 can do (links, virtual, external, chunked or compressed datasets, user blocks)
 is refused. Every structure is visited once, so the work is bounded by the file's size.

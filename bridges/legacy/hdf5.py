@@ -1,10 +1,10 @@
 """HDF5 files in the layout that Keras's files have, read by position and believed only in part.
 
 The HDF5 library does not come to an end with some damaged files, and it follows links out of a
-file, so the little that is needed is read here: superblock version 0, groups as symbol tables, version 1
-object headers, attributes of text, and datasets whose elements lie in one piece.
+file, so the little that is needed is read here: superblock version 0, groups as symbol tables,
+version 1 object headers, attributes of text, and datasets whose elements lie in one piece.
 Whatever else HDF5 can do (links, virtual, external, chunked or compressed datasets, user blocks)
-is refused. Every structure is visited once, so the work is bounded by the file's size.
+is refused, and so is a file whose description is read for more than `MAX_WORK` bytes.
 """
 
 import math
@@ -21,7 +21,7 @@ from bridges.tensorfile import read_bytes
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 32
-MAX_HEAPS = 10_000
+MAX_WORK = 1 << 27
 UNDEFINED = 2**64 - 1
 _SUPERBLOCK = 96
 _DATASPACE, _DATATYPE, _EXTERNAL, _LAYOUT, _FILTERS = 1, 3, 7, 8, 11
@@ -56,6 +56,7 @@ class Hdf5File:
         self.path, self._file, self._size = path, file, size
         self._children: dict[int, Mapping[str, int]] = {}
         self._heaps: dict[int, Mapping[int, bytes]] = {}
+        self._work = 0
         head = self._bytes(0, min(size, _SUPERBLOCK))
         if head[:8] != MAGIC:
             self.refuse("does not begin like an HDF5 file")
@@ -118,6 +119,7 @@ class Hdf5File:
     def _bytes(self, start: int, length: int) -> bytes:
         if start + length > self._size:
             self.refuse(f"refers to bytes {start} to {start + length} of {self._size}")
+        self._spend(length)
         return read_bytes(self._file, length, start, self.path)
 
     def _group(self, address: int) -> Mapping[str, int]:
@@ -215,7 +217,7 @@ class Hdf5File:
 
     def _objects(self, heap: int) -> Iterator[tuple[int, bytes]]:
         head = self._bytes(heap, 16)
-        if head[:4] != b"GCOL" or len(self._heaps) > MAX_HEAPS:
+        if head[:4] != b"GCOL":
             self.refuse(f"found no heap of texts at {heap}")
         data, at = self._bytes(heap, _number(head, 8)), 16
         while at + 16 <= len(data):
@@ -261,7 +263,13 @@ class Hdf5File:
             return _number(data, 2), _number(data, 10)
         self.refuse(f"{show(name)} is virtual or in chunks, expected one piece")
 
+    def _spend(self, nbytes: int) -> None:
+        self._work += nbytes
+        if self._work > MAX_WORK:
+            self.refuse(f"its description takes more than {MAX_WORK} bytes")
+
     def _text(self, data: bytes) -> str:
+        self._spend(len(data))
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError:

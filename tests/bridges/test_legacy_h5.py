@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bridges.legacy import open_checkpoint, tf_h5
+from bridges.legacy import hdf5, open_checkpoint, tf_h5
 from bridges.safetensors import CheckpointError
 
 ARRAYS = hnp.arrays(
@@ -248,6 +248,16 @@ def test_layers_that_share_a_group_do_not_multiply_the_work(path, monkeypatch):
         names(file.create_group("a"), "weight_names", ["w:0"] * 40)
         file["a/w:0"] = np.ones(3, np.float32)
     with pytest.raises(CheckpointError, match="lists more than 1000 variables"):
+        open_checkpoint(path)
+
+
+def test_reading_the_same_description_again_and_again_comes_to_an_end(path, monkeypatch):
+    monkeypatch.setattr(hdf5, "MAX_WORK", 1 << 20)
+    with h5py.File(path, "w") as file:
+        names(file, "layer_names", ["a"] * 1000)
+        names(file.create_group("a"), "weight_names", [])
+        file["a"].attrs["long"] = ["x" * 1000] * 10
+    with pytest.raises(CheckpointError, match="its description takes more than 1048576 bytes"):
         open_checkpoint(path)
 
 

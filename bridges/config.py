@@ -21,23 +21,25 @@ from zoo.registry import Architecture
 INERT = frozenset(
     """
     _attn_implementation _attn_implementation_autoset _flash_attn_2_enabled _name_or_path
-    architectures attn_implementation auto_map bad_words_ids begin_suppress_tokens bos_token_id
-    chunk_size_feed_forward cls_token_id decoder_start_token_id directionality
-    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id
-    gradient_checkpointing id2label is_decoder keys_to_ignore_at_inference label2id
-    length_penalty mask_token_id max_length max_window_layers min_length model_max_length
-    model_type n_ctx name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
+    _num_labels afn architectures attention_dropout attention_probs_dropout_prob
+    attn_implementation auto_map bad_words_ids begin_suppress_tokens bos_token_id
+    chunk_size_feed_forward classifier_dropout cls_token_id decoder_start_token_id
+    directionality diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size
+    eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
+    forced_eos_token_id gradient_checkpointing hidden_dropout hidden_dropout_prob id2label
+    initializer_range is_decoder keys_to_ignore_at_inference label2id length_penalty
+    mask_token_id max_length max_window_layers min_length model_max_length model_type n_ctx
+    n_special name name_or_path no_repeat_ngram_size num_beam_groups num_beams num_labels
     num_return_sequences output_attentions output_hidden_states output_past output_scores
     pad_token_id pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
-    pooler_size_per_head pooler_type prefix pretraining_tp problem_type remove_invalid_values
-    reorder_and_upcast_attn repetition_penalty return_dict return_dict_in_generate
-    sep_token_id summary_activation summary_first_dropout
-    summary_last_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens
-    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype
-    torchscript transformers_version typical_p use_bfloat16 use_cache use_return_dict
-    attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
-    hidden_dropout initializer_range unsloth_fixed unsloth_version
+    pooler_size_per_head pooler_type predict_special_tokens prefix pretraining_tp problem_type
+    remove_invalid_values reorder_and_upcast_attn repetition_penalty return_dict
+    return_dict_in_generate sbert_ce_default_activation_function sentence_transformers
+    sep_token_id summary_activation summary_first_dropout summary_last_dropout
+    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params
+    temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
+    transformers_version typical_p unsloth_fixed unsloth_version use_bfloat16 use_cache
+    use_return_dict
     """.split()
 )
 # Keys that some files carry although the architecture has no such option: these values mean "off".
@@ -56,6 +58,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = types.MappingProxyType(
         "tie_encoder_decoder": (False, None),
         "tie_word_embeddings": (True, False, None),
         "token_classification_bias": (True, None),
+        "use_mrope": (False, None),
         "use_sliding_window": (False, None),
     }
 )

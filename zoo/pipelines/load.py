@@ -14,7 +14,7 @@ from zoo.tokenizers import Tokenizer
 if TYPE_CHECKING:
     from zoo.pipelines.run import Pipeline
 
-# Name of a task -> (module, class); `model_tasks` says which models it takes.
+# Name of a task -> module and class; `model_tasks` says which models it takes.
 TASKS = {
     "feature-extraction": ("feature_extraction", "FeatureExtraction"),
     "fill-mask": ("fill_mask", "FillMask"),
@@ -84,7 +84,7 @@ def pipeline(
     if not isinstance(model, Model):
         model = loading.from_pretrained(
             model,
-            task=None if name is None else _class(name).serves,
+            task=None if name is None else pipeline_class(name).serves,
             dtype=dtype,
             revision=revision,
             token=token,
@@ -100,7 +100,7 @@ def pipeline(
         "local_files_only": local_files_only,
     }
     image = "pixel_values" in model.forward.task.inputs
-    return _class(name or known(model.task))(
+    return pipeline_class(name or known(model.task))(
         model,
         tokenizer=None if image else _own(Tokenizer, tokenizer, model, where),
         image_processor=_own(ImageProcessor, image_processor, model, where) if image else None,
@@ -125,10 +125,11 @@ def known(task: str) -> str:
 
 def model_tasks() -> dict[str, str]:
     """Task of a model -> name of its pipeline."""
-    return {_class(name).serves: name for name in TASKS}
+    return {pipeline_class(name).serves: name for name in TASKS}
 
 
-def _class(name: str) -> "type[Pipeline]":
+def pipeline_class(name: str) -> "type[Pipeline]":
+    """The class of a key of `TASKS`; opens its file."""
     module, cls = TASKS[name]
     return getattr(importlib.import_module(f"zoo.pipelines.{module}"), cls)
 

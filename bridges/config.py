@@ -8,13 +8,15 @@ option that is silently ignored would give wrong numbers. Files of transformers 
 import dataclasses
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridges import header
+from bridges import header, tensorfile
+from bridges.header import show
 from zoo.layers import rope
 from zoo.registry import Architecture
 
@@ -70,6 +72,7 @@ ADVICE: Mapping[str, str] = types.MappingProxyType(
         "quantization_config": "quantised checkpoints are not supported; use the original one",
     }
 )
+_NUMBER = re.compile(r"-?[0-9]{1,15}")
 ROPE_KEYS = frozenset(
     {
         "rope_theta",
@@ -80,7 +83,9 @@ ROPE_KEYS = frozenset(
     }
 )
 LARGEST = 2**40
-DEEPEST = 10_000
+DEEPEST = 2_000
+LONGEST = 1 << 25  # bytes of a JSON file
+Span = tuple[float, float]
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -93,15 +98,42 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     try:
-        data = path.read_bytes()
+        return read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: there is no such file; a model folder has a config.json"
         ) from None
-    except OSError as error:
-        kind = PermissionError if isinstance(error, PermissionError) else ValueError
-        raise kind(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    return header.parse(data, path)
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """Reads a JSON object, or an array, from a regular file of a reasonable size.
+
+    Raises:
+      FileNotFoundError: there is none.
+      PermissionError: it may not be read.
+      ValueError: it is something else.
+    """
+    file, size = tensorfile.open_file(path)
+    with file:
+        if size > LONGEST:
+            raise ValueError(
+                f"{path}: found {size} bytes, expected at most {LONGEST}; this is no such file"
+            )
+        return header.parse(tensorfile.read_bytes(file, size, 0, path), path, kind)
+
+
+def plain(raw: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """The keys of a config as a JSON file would hold them: lists for tuples, text for numbers.
+
+    Raises:
+      ValueError: a value that JSON has no form for.
+    """
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{where}: found {type(raw).__name__}, expected keys of a config.json")
+    try:
+        return json.loads(json.dumps(dict(raw), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: cannot be written as JSON ({error}); correct it") from None
 
 
 def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.json") -> Any:
@@ -119,22 +151,27 @@ def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.js
         name = aliases.get(key, key)
         if name in fields and name != "rope_parameters":
             if name in values and values[name] != value:
-                problems.append(f"{key} {value!r} contradicts {name} {values[name]!r}")
+                problems.append(f"{key}: found {show(value)}, but {name} {show(values[name])}")
             values[name] = value
         elif "rope_parameters" in fields and key in ROPE_KEYS:
             continue
         elif key in NEUTRAL:
             if not any(value is v or value == v for v in NEUTRAL[key]):
+                advice = ADVICE.get(key, "it would change the arithmetic")
                 problems.append(
-                    f"{key}: {value!r} is not supported by {arch.model_type}; "
-                    f"{ADVICE.get(key, 'it would change the arithmetic')}"
+                    f"{key}: found {show(value)}, not supported by {arch.model_type}: {advice}"
                 )
         elif key == "layer_types":
-            if set(value or ()) - {"full_attention"}:
-                problems.append(f"layer_types: {arch.model_type} has layers of one kind only")
+            kinds = value if isinstance(value, list | tuple) else [value]
+            if value is not None and any(kind != "full_attention" for kind in kinds):
+                problems.append(
+                    f"layer_types: found {show(value)}, but {arch.model_type} has layers of one "
+                    "kind only"
+                )
         elif key not in INERT:
             near = difflib.get_close_matches(key, fields | set(aliases), n=1)
-            problems.append(f"{key}: unknown key" + (f", nearest is {near[0]}" if near else ""))
+            near = f", nearest is {near[0]}" if near else ", it might change the arithmetic"
+            problems.append(f"{_name(key)}: unknown key{near}")
     if "num_labels" in fields:
         _labels(raw, values, problems)
     hints = typing.get_type_hints(arch.config)
@@ -149,20 +186,19 @@ def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.js
             problems.append(str(error))
     listed = "; ".join(problems[:3])
     count = f"{len(problems)} problems, first: " if len(problems) > 3 else ""
-    raise ValueError(
-        f"{where}: {count}{listed}; a key that is neither handled nor known to be inert is refused"
-    )
+    raise ValueError(f"{where}: {count}{listed}; correct the config")
 
 
 def _labels(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
     names = raw.get("id2label")
     if names is None:
         return
-    if not isinstance(names, dict) or not all(str(k).lstrip("-").isdigit() for k in names):
-        problems.append("id2label: expected an object from numbers to names")
+    if not isinstance(names, dict) or not all(_NUMBER.fullmatch(str(k)) for k in names):
+        problems.append(f"id2label: found {show(names)}, expected an object from numbers to names")
         return
     if values.setdefault("num_labels", len(names)) != len(names):
-        problems.append(f"num_labels: {values['num_labels']} but id2label has {len(names)} names")
+        given = show(values["num_labels"])
+        problems.append(f"num_labels: found {given}, but id2label has {len(names)} names")
 
 
 def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
@@ -179,28 +215,40 @@ def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
             if sized and all(type(v) is items[0] for v in value):
                 return tuple(value)
         elif origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-            if -1e300 < value < 1e300:  # neither infinite nor undefined, in any type
-                return float(value)
+            _check_span(name, value, _float_span(name), problems)
+            return value if abs(value) > 1e300 else float(value)
         elif type(value) is origin:
-            if origin is int and isinstance(value, int) and not _sane(name, value):
-                problems.append(f"{name}: {value} is out of range")
+            if origin is int:
+                _check_span(name, value, _int_span(name), problems)
             return value
-    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    problems.append(f"{name}: found {_short(value)}, expected {wanted}")
+    names = {type(None): "null", list: "list", tuple: "list"}
+    wanted = " or ".join(names.get(o, getattr(o, "__name__", str(o))) for o in options)
+    problems.append(f"{name}: found {show(value)}, expected {wanted}")
     return value
 
 
-def _sane(name: str, value: int) -> bool:
+def _check_span(name: str, value: Any, span: Span, problems: list[str]) -> None:
+    low, high = span
+    if not low <= value <= high:  # also where it is not a number
+        problems.append(f"{name}: found {show(value)}, expected {low} to {high}")
+
+
+def _int_span(name: str) -> Span:
     if name.endswith("token_id"):
-        return abs(value) < LARGEST
+        return -LARGEST, LARGEST
     if name in ("num_labels", "max_window_layers", "type_vocab_size"):
-        return 0 <= value < LARGEST
-    return 1 <= value < (DEEPEST if "layer" in name else LARGEST)
+        return 0, LARGEST
+    return 1, DEEPEST if "layer" in name else LARGEST
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
+def _float_span(name: str) -> Span:
+    share = name.endswith(("dropout", "_pdrop", "_prob", "_eps", "_epsilon"))
+    return (0, 1) if share else (0, 1e6) if name == "initializer_range" else (-1e300, 1e300)
+
+
+def _name(key: Any) -> str:
+    """A key as it stands, unless it is too long or cannot be printed."""
+    return key if isinstance(key, str) and len(key) < 60 and key.isprintable() else show(key)
 
 
 def _rope(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
@@ -209,9 +257,10 @@ def _rope(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -
     if old and new and old != new:
         problems.append("rope_scaling and rope_parameters: found both, and they differ")
         return
-    given = old or new or {}
+    given = new if old is None or old == {} else old
+    given = {} if given is None else given
     if not isinstance(given, dict) or not all(isinstance(k, str) for k in given):
-        problems.append(f"rope_parameters: found {_short(given)}, expected an object")
+        problems.append(f"rope_parameters: found {show(given)}, expected an object")
         return
     if any(isinstance(v, dict) for v in given.values()):
         problems.append("rope_parameters: one set per kind of layer is not supported here")

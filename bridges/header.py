@@ -97,11 +97,11 @@ def describe(name: str, dtype: Any, shape: Iterable[int]) -> TensorInfo:
     return TensorInfo(dtype, shape, _nbytes(dtype, shape))
 
 
-def parse(data: bytes, where: object) -> dict[str, Any]:
-    """Return the JSON object that `data` spells, refusing duplicate keys and NaN.
+def parse(data: bytes, where: object, kind: type = dict) -> Any:
+    """Return the JSON object, or the array, that `data` spells; duplicate keys and NaN are refused.
 
     Raises:
-        CheckpointError: it is not UTF-8, not JSON, nested too deeply or not an object.
+        CheckpointError: it is not UTF-8, not JSON, nested too deeply or of another kind.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,10 +130,11 @@ def parse(data: bytes, where: object) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(
             f"{where}: found invalid JSON ({error}); download the file again"
-        ) from error
-    if not isinstance(value, dict):
+        ) from None
+    if not isinstance(value, kind):
+        form = "object" if kind is dict else "array"
         raise CheckpointError(
-            f"{where}: found {show(value)}, expected a JSON object; download the file again"
+            f"{where}: found {show(value)}, expected a JSON {form}; download the file again"
         )
     return value
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from zoo.errors import UnknownNameError
 from zoo.spec import Tree
 
 T = TypeVar("T")
@@ -31,7 +32,9 @@ class Output:
             return self.to_tuple()[key]
         if key in self.keys():
             return getattr(self, key)
-        raise KeyError(f"{type(self).__name__} has no {key!r}; it has {', '.join(self.keys())}")
+        raise UnknownNameError(
+            f"{type(self).__name__} has no {key!r}; it has {', '.join(self.keys())}"
+        )
 
     def __contains__(self, key: str) -> bool:
         return key in self.keys()

@@ -2,9 +2,11 @@
 
 import difflib
 import importlib
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zoo.errors import UnknownNameError
 from zoo.tasks import NAMES, Task
 
 MODULES = {
@@ -47,9 +49,10 @@ def architecture(model_type: str) -> Architecture:
       KeyError: no such architecture here; the message lists the nearest.
     """
     if not isinstance(model_type, str) or model_type not in MODULES:
-        near = difflib.get_close_matches(str(model_type), MODULES, n=3, cutoff=0.4)
+        name = reprlib.repr(model_type)
+        near = difflib.get_close_matches(name.strip("'"), MODULES, n=3, cutoff=0.4)
         hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(MODULES)}"
-        raise KeyError(f"model_type: {model_type!r} is not supported; {hint}; see `zoo list`")
+        raise UnknownNameError(f"model_type: {name} is not supported; {hint}; see `zoo list`")
     return Architecture(model_type, importlib.import_module(MODULES[model_type]))
 
 
@@ -69,18 +72,18 @@ def choose(arch: Architecture, classes: Sequence[str], task: str | None) -> Choi
     if task is None:
         known = [name for name in classes if name in arch.tasks]
         if not known and classes:
-            raise KeyError(
+            raise UnknownNameError(
                 f"architectures: {', '.join(map(str, classes))} is not known of "
                 f"{arch.model_type}, which has {', '.join(arch.tasks)}; say which task= you want"
             )
         name = known[0] if known else next(iter(arch.tasks))
         return Choice(name, arch.tasks[name])
-    if task not in NAMES:
-        near = difflib.get_close_matches(task, NAMES, n=3, cutoff=0.4) or list(NAMES)
-        raise KeyError(f"task: {task!r} is not known; nearest: {', '.join(near)}")
+    if not isinstance(task, str) or task not in NAMES:
+        near = difflib.get_close_matches(str(task), NAMES, n=3, cutoff=0.4) or list(NAMES)
+        raise UnknownNameError(f"task: {task!r} is not known; nearest: {', '.join(near)}")
     fitting = [name for name, t in arch.tasks.items() if t.name == task]
     if not fitting:
         has = ", ".join(sorted({t.name for t in arch.tasks.values()}))
-        raise KeyError(f"task: {arch.model_type} has no {task!r}; it has {has}")
+        raise UnknownNameError(f"task: {arch.model_type} has no {task!r}; it has {has}")
     name = next((name for name in classes if name in fitting), fitting[0])
     return Choice(name, arch.tasks[name])

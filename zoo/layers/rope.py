@@ -5,6 +5,7 @@ Su et al. 2021, arXiv:2104.09864. Letters: B batch, T tokens, D head size.
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -72,17 +73,40 @@ def parse(values: Mapping[str, Any], *, where: str = "rope_parameters") -> Rope:
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"{where}: unknown keys {', '.join(unknown)}")
     for key, value in values.items():
-        if isinstance(value, list):
-            values[key] = value = tuple(float(v) for v in value)
         if key in ("short_factor", "long_factor"):
-            expected = isinstance(value, tuple)
+            fits = isinstance(value, list | tuple) and all(_fits(key, v) for v in value)
         elif key in ("rope_type", "truncate"):
-            expected = isinstance(value, str if key == "rope_type" else bool)
+            fits = isinstance(value, str if key == "rope_type" else bool)
         else:
-            expected = isinstance(value, int | float) and not isinstance(value, bool)
-        if not expected:
-            raise ValueError(f"{where}.{key}: {value!r} is not of the type expected there")
+            fits = _fits(key, value)
+        if not fits:
+            found = reprlib.repr(value)
+            raise ValueError(
+                f"{where}.{key}: found {found}, expected {_EXPECTED.get(key, POSITIVE)}"
+            )
+        values[key] = tuple(map(float, value)) if isinstance(value, list | tuple) else value
     return Rope(**values)
+
+
+POSITIVE = "a number above 0"
+_EXPECTED = {
+    "rope_type": "a name",
+    "truncate": "true or false",
+    "rope_theta": "a number above 1",
+    "partial_rotary_factor": "a number above 0, at most 1",
+    "original_max_position_embeddings": "a number of at least 1",
+    "short_factor": "a list of numbers above 0",
+    "long_factor": "a list of numbers above 0",
+}
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether a value is a number of the size that the key allows."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    low = 1 if key in ("rope_theta", "original_max_position_embeddings") else 0
+    high = 1 if key == "partial_rotary_factor" else 1e30
+    return low < value <= high or (value == low and key.startswith(("original", "mscale", "beta")))
 
 
 class Frequencies(NamedTuple):

@@ -314,8 +314,18 @@ def token(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutpu
 
 
 def choice_apply(c: Config, params: Tree, **inputs: Any) -> LogitsOutput:
-    """Inputs [B, choices, T] -> logits [B, choices]."""
-    main = next(x for n in ("input_ids", "inputs_embeds") if (x := inputs.get(n)) is not None)
+    """Inputs [B, choices, T] -> logits [B, choices].
+
+    Raises:
+      ValueError: inputs without an axis of choices.
+    """
+    ranks = {"input_ids": 3, "inputs_embeds": 4}
+    main, rank = next((x, r) for n, r in ranks.items() if (x := inputs.get(n)) is not None)
+    if main.ndim != rank:
+        raise ValueError(
+            f"BertForMultipleChoice: found inputs of shape {tuple(main.shape)}, expected an axis "
+            f"of choices after the batch; add one of size 1"
+        )
     batch, choices = main.shape[:2]
 
     def flat(name: str, x: Any) -> Any:

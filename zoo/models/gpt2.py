@@ -260,6 +260,8 @@ def double_heads(c: Config, params: Tree, **inputs: Any) -> Output:
     """Inputs [B, choices, T] -> logits of tokens and of choices.
 
     `mc_token_ids` [B, choices] says which token of each choice is classified; the last if absent.
+    Summaries other than `cls_index` are over the tokens of each choice, where transformers takes
+    them over the choices; for inputs [B, T] the two agree.
     """
     at = inputs.pop("mc_token_ids", None)
     main = next(x for n in ("input_ids", "inputs_embeds") if (x := inputs.get(n)) is not None)
@@ -281,7 +283,7 @@ def double_heads(c: Config, params: Tree, **inputs: Any) -> Output:
     return DoubleHeadsOutput(
         logits=linear.linear(p, x),
         mc_logits=picked[..., 0] if picked.shape[-1] == 1 else picked,
-        hidden_states=body.hidden_states,
+        hidden_states=body.hidden_states and (*body.hidden_states[:-1], x),
     )
 
 

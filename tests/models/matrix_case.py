@@ -1,0 +1,300 @@
+"""A row of the matrix made real: the same random weights in transformers and in the zoo."""
+
+import dataclasses
+import functools
+import itertools
+import json
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.torch
+import torch
+import transformers
+from matrix_rows import ROWS, Row
+from safetensors.numpy import load_file
+
+import zoo
+from sharding import mesh as meshes
+from zoo import spec
+
+torch.set_num_threads(1)
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+SCALES = (0.02, 0.3)
+BATCH, LENGTH, PROMPT, CHOICES = 4, 13, 8, 2
+MARGINS = ((0, 0), (4, 0), (0, 5), (3, 2))  # padding to the left and right of each row
+BY_ID = {row.id: row for row in ROWS}
+FIELDS = (
+    "last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits", "mc_logits",
+    "prediction_logits", "seq_relationship_logits", "reconstruction",
+)  # fmt: skip
+_folders = tempfile.TemporaryDirectory(prefix="matrix-")
+
+
+def error(found: Any, reference: Any) -> float:
+    """max |found - reference| / max |reference|."""
+    found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
+    assert found.shape == reference.shape, (found.shape, reference.shape)
+    return float(np.abs(found - reference).max() / np.abs(reference).max())
+
+
+def seeded(name: str) -> np.random.Generator:
+    """Randomness that depends on a name only."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def built(row: Row) -> torch.nn.Module:
+    """The transformers model of a row, in float32 with eager attention."""
+    config = transformers.AutoConfig.for_model(row.model_type, **row.config)
+    config._attn_implementation = "eager"
+    torch.manual_seed(0)
+    return getattr(transformers, row.class_name)(config).eval().requires_grad_(True)
+
+
+def drawn(model: torch.nn.Module, scale: float) -> torch.nn.Module:
+    """Every parameter N(0, scale), those of norms N(1, scale): none is left as it began."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            center = float(p.ndim == 1 and name.endswith("weight"))
+            p.copy_(torch.from_numpy(seeded(name).normal(center, scale, p.shape)))
+    return model
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row at one scale.
+
+    Attributes:
+      row: the row.
+      folder: what transformers saved.
+      reference: the transformers model.
+      model: the zoo's, loaded from the folder.
+    """
+
+    row: Row
+    folder: Path
+    reference: torch.nn.Module
+    model: zoo.Model
+
+
+def write(row: Row, reference: torch.nn.Module, folder: Path) -> Path:
+    """Saves as transformers does, the config in the spelling of the row."""
+    reference.save_pretrained(folder)
+    if row.as_written:
+        raw = {**row.config, "model_type": row.model_type, "architectures": [row.class_name]}
+        (folder / "config.json").write_text(json.dumps(raw))
+    return folder
+
+
+def folder(name: str) -> Path:
+    """A place for files, replaced by whoever writes there next."""
+    return Path(_folders.name) / name
+
+
+@functools.lru_cache(maxsize=6)
+def case(id: str, scale: float) -> Case:
+    """The row `id` with weights of this scale."""
+    row = BY_ID[id]
+    reference = drawn(built(row), scale)
+    at = write(row, reference, folder(f"{id}-{scale}"))
+    return Case(row, at, reference, zoo.from_pretrained(at))
+
+
+def stored(folder: Path) -> dict[str, np.ndarray]:
+    """Tensors of a folder by name."""
+    return load_file(folder / "model.safetensors")
+
+
+def same(x: np.ndarray, y: np.ndarray) -> bool:
+    """Equal in dtype, shape and every bit."""
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a folder by name, also of dtypes that numpy does not have."""
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def cast(source: Path, name: str, kinds: Sequence[torch.dtype]) -> Path:
+    """The same folder with its tensors in these dtypes, in turn."""
+    target = folder(name)
+    target.mkdir(exist_ok=True)
+    found = sorted(tensors(source).items())
+    pairs = zip(found, itertools.cycle(kinds), strict=False)
+    cast = {name: x.to(kind).contiguous() for (name, x), kind in pairs}
+    safetensors.torch.save_file(cast, target / "model.safetensors")
+    (target / "config.json").write_bytes((source / "config.json").read_bytes())
+    return target
+
+
+def label(s: spec.ArraySpec) -> str:
+    """The name of a declared array; the parts of a fused tensor are told apart."""
+    third = s.part and ("query", "key", "value")[3 * s.part.start // s.part.total]
+    return f"{s.name}:{third}" if third else s.name
+
+
+def ragged(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, mask and positions of texts padded on the left."""
+    rng = seeded(row.id)
+    keep = (np.arange(LENGTH) >= np.array([0, 3, 1, 6])[:, None]).astype(np.int32)
+    ids = rng.integers(1, 99, (BATCH, LENGTH)).astype(np.int32) * keep
+    return ids, keep, np.maximum(np.cumsum(keep, axis=1) - 1, 0).astype(np.int32)
+
+
+def generated(one: Case, ids: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """The tokens that transformers adds, greedily, none of which ends the text."""
+    settings = one.reference.generation_config
+    settings.eos_token_id, settings.pad_token_id = None, 0
+    prompt, mask = (torch.from_numpy(x.astype(np.int64)) for x in (ids, keep))
+    out = one.reference.generate(
+        prompt, attention_mask=mask, do_sample=False, max_new_tokens=LENGTH - PROMPT
+    )
+    return out[:, PROMPT:].numpy()
+
+
+def mesh(row: Row) -> jax.sharding.Mesh:
+    """Devices over which the sizes of a row divide."""
+    heads = row.config.get("num_key_value_heads", 4)
+    names = {4: "fsdp=2,tensor=4", 2: "data=2,fsdp=2,tensor=2"}[heads]
+    return meshes.mesh(names)
+
+
+def mask() -> np.ndarray:
+    """1 for tokens, 0 for the padding of MARGINS."""
+    at = np.arange(LENGTH)
+    return np.stack([(at >= left) & (at < LENGTH - right) for left, right in MARGINS]).astype(int)
+
+
+def inputs(row: Row) -> dict[str, np.ndarray]:
+    """What the zoo's model of a row is called with."""
+    rng, c = seeded(row.id), row.config
+    choice = "Choice" in row.class_name or "Double" in row.class_name
+    choice = choice and "flat_ids" not in row.inputs
+    lead = (BATCH, CHOICES) if choice else (BATCH,)
+    keep = np.broadcast_to(mask()[:, None] if choice else mask(), (*lead, LENGTH))
+    side = c.get("image_size", 0)
+    height, width = (side, side) if isinstance(side, int) else side
+    channels = c.get("num_channels")
+
+    def ids(shape: tuple[int, ...], keep: np.ndarray | None = None) -> np.ndarray:
+        x = rng.integers(0, c["vocab_size"], shape)
+        pad = c.get("pad_token_id")
+        return x if pad is None or keep is None else np.where(keep == 1, np.maximum(x, 1), pad)
+
+    makers = {
+        "input_ids": lambda: ids((*lead, LENGTH), keep),
+        "flat_ids": lambda: ids((*lead, LENGTH), keep),
+        "single_ids": lambda: ids((1, LENGTH)),
+        "attention_mask": lambda: keep.copy(),
+        "pairwise_mask": lambda: np.maximum(rng.integers(0, 2, (BATCH, LENGTH, LENGTH)),
+                                            np.eye(LENGTH, dtype=int)),
+        "token_type_ids": lambda: rng.integers(0, c.get("type_vocab_size", 100), keep.shape),
+        "position_ids": lambda: np.arange(LENGTH) + 3 * np.arange(BATCH)[:, None],
+        "mc_token_ids": lambda: rng.integers(0, LENGTH, lead),
+        "inputs_embeds": lambda: rng.normal(
+            0, 0.3, (*lead, LENGTH, c.get("hidden_size") or c["n_embd"])).astype(np.float32),
+        "pixel_values": lambda: _pixels(rng, channels, height, width),
+        "larger_pixels": lambda: _pixels(rng, channels, height + 9, width + 4),
+        "smaller_pixels": lambda: _pixels(rng, channels, height - 4, width),
+        "bool_masked_pos": lambda: rng.integers(
+            0, 2, (BATCH, (side // c["patch_size"]) ** 2)).astype(bool),
+    }  # fmt: skip
+    given = {name: makers[name]() for name in row.inputs}
+    spelled = {
+        "single_ids": "input_ids", "flat_ids": "input_ids", "pairwise_mask": "attention_mask",
+        "larger_pixels": "pixel_values", "smaller_pixels": "pixel_values",
+    }  # fmt: skip
+    return {spelled.get(name, name): x for name, x in given.items()}
+
+
+def _pixels(rng: np.random.Generator, channels: int, height: int, width: int) -> np.ndarray:
+    return rng.normal(0, 1, (BATCH, channels, height, width)).astype(np.float32)
+
+
+def refer(row: Row, reference: torch.nn.Module, given: Mapping[str, np.ndarray], **flags: Any):
+    """The output of transformers for the inputs of the zoo."""
+    tensors = {
+        name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind == "i" else x)
+        for name, x in given.items()
+    }
+    pairwise = tensors.get("attention_mask")
+    if pairwise is not None and pairwise.ndim == 3 and "pairwise_mask" in row.inputs:
+        least = torch.finfo(torch.float32).min
+        tensors["attention_mask"] = torch.where(pairwise[:, None] == 1, 0.0, least)
+    return reference(**tensors, **dict(row.flags), **flags)
+
+
+def fields(out: zoo.outputs.Output) -> dict[str, Any]:
+    """Arrays of an output by name, without caches and inner states."""
+    return {name: out[name] for name in FIELDS if name in out}
+
+
+def weight(name: str, shape: tuple[int, ...], given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The random linear functional whose gradient is compared: it ignores padding, as losses do.
+
+    The output of a query that sees no key is equal too, but torch lets a gradient through its
+    scores and the zoo does not.
+    """
+    x = seeded(name).normal(size=shape).astype(np.float32)
+    keep = given.get("attention_mask")
+    if keep is not None and shape[: keep.ndim] == keep.shape:
+        x = x * keep.reshape(*keep.shape, *(1,) * (x.ndim - keep.ndim)).astype(np.float32)
+    return x
+
+
+def trained_on(row: Row) -> dict[str, np.ndarray]:
+    """Inputs for gradients: where the output of any token counts, every token sees some other."""
+    given = inputs(row)
+    if row.causal and row.class_name in ("GPT2DoubleHeadsModel", "BertModel"):
+        given["attention_mask"] = np.maximum.accumulate(given["attention_mask"][..., ::-1], -1)
+        given["attention_mask"] = given["attention_mask"][..., ::-1].copy()
+    return {k: x if x.dtype.kind in "bf" else x.astype(np.int32) for k, x in given.items()}
+
+
+@functools.lru_cache(maxsize=2)
+def _gradient(id: str) -> Any:
+    row = BY_ID[id]
+    model = case(id, SCALES[0]).model
+
+    given = trained_on(row)
+
+    def functional(params: Any) -> jax.Array:
+        out = fields(model.apply(params, **given, **dict(row.flags)))
+        return sum(jnp.vdot(weight(name, x.shape, given), x) for name, x in out.items())
+
+    return jax.jit(jax.grad(functional))
+
+
+@functools.lru_cache(maxsize=4)
+def gradients(id: str, scale: float) -> Any:
+    """Gradients of the parameters in the zoo, a tree like them."""
+    one = case(id, scale)
+    return jax.tree.map(np.asarray, _gradient(id)(one.model.params))
+
+
+@functools.lru_cache(maxsize=4)
+def reference_gradients(id: str, scale: float) -> dict[str, np.ndarray]:
+    """The same from torch, under the names of the file: saved as if they were weights."""
+    one = case(id, scale)
+    given = trained_on(one.row)
+    out = refer(one.row, one.reference, given)
+    names = [name for name in out if name in FIELDS]
+    one.reference.zero_grad()
+    weights = {name: torch.from_numpy(weight(name, out[name].shape, given)) for name in names}
+    sum((out[name] * x).sum() for name, x in weights.items()).backward()
+    twin = built(one.row)
+    grads = {n: p.grad for n, p in one.reference.named_parameters()}
+    with torch.no_grad():
+        for name, p in twin.named_parameters():
+            p.copy_(torch.zeros_like(p) if grads[name] is None else grads[name])
+    one.reference.zero_grad()
+    with tempfile.TemporaryDirectory() as folder:
+        twin.save_pretrained(folder)
+        return stored(Path(folder))

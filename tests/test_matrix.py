@@ -1,0 +1,263 @@
+"""Every architecture against transformers: each row of `models/matrix_rows.py`, each property.
+
+The properties are those of the design: outputs, gradients, files, decoding, live declarations,
+causality, sharding. Sizes of published models and single config fields are in `models/`.
+"""
+
+import json
+from collections.abc import Callable
+
+import jax
+import matrix_case as cases
+import numpy as np
+import pytest
+import torch
+from matrix_case import SCALES, case, error
+from matrix_rows import ROWS, Row
+
+import zoo
+from bridges import checkpoint
+from bridges import config as configs
+from sharding import rules
+from zoo import registry, spec
+
+OUTPUT = 1e-5
+GRADIENT = 1e-4
+
+
+def outputs(row: Row) -> None:
+    """Equal to transformers, with padding on both sides, at both scales."""
+    given = cases.inputs(row)
+    for scale in SCALES:
+        one = case(row.id, scale)
+        compare(one, given, hidden=not row.main)
+        if row.main and "attention_mask" in given:
+            bare = {k: x for k, x in given.items() if k != "attention_mask"}
+            compare(one, bare, hidden=True)
+        elif row.main:
+            compare(one, given, hidden=True)
+
+
+def compare(one: cases.Case, given: dict, *, hidden: bool) -> None:
+    """One call of both."""
+    flags = {"output_hidden_states": True} if hidden else {}
+    ours = one.model(**given, **flags, **dict(one.row.flags))
+    reference = cases.refer(one.row, one.reference, given, **flags)
+    for name, x in cases.fields(ours).items():
+        assert error(x, reference[name].detach()) <= OUTPUT, name
+    for i, x in enumerate(ours.hidden_states or ()):
+        assert error(x, reference.hidden_states[i].detach()) <= OUTPUT, f"hidden_states[{i}]"
+    if hidden:
+        assert len(ours.hidden_states) == len(reference.hidden_states)
+
+
+def gradients(row: Row) -> None:
+    """Of a random linear functional of the outputs, by every stored tensor."""
+    for scale in SCALES:
+        one = case(row.id, scale)
+        reference = cases.reference_gradients(row.id, scale)
+        ours = checkpoint.tensors(one.model.specs, cases.gradients(row.id, scale))
+        ours = {name: make() for name, _, make in ours}
+        assert ours.keys() == reference.keys()
+        largest = max(np.abs(x).max() for x in reference.values())
+        for name, x in reference.items():
+            zero = any(part in name for part in row.dead)
+            floor = largest * (1 if zero else 1e-3)
+            gap = np.abs(ours[name] - x).max() / max(np.abs(x).max(), floor)
+            assert gap <= GRADIENT, (name, gap)
+
+
+def leaves(row: Row) -> None:
+    """Every declared array has a gradient, those excepted that the row names with a reason."""
+    one = case(row.id, SCALES[1])
+    grads = jax.tree.leaves(cases.gradients(row.id, SCALES[1]))
+    sizes = {cases.label(s): np.abs(g).max()
+             for s, g in zip(spec.leaves(one.model.specs), grads, strict=True)}  # fmt: skip
+    largest = max(sizes.values())
+    for name, size in sizes.items():
+        dead = any(part in name for part in row.dead)
+        assert (size <= 1e-6 * largest) if dead else (size > 1e-5 * largest), (name, size)
+    for part in row.dead:
+        assert any(part in name for name in sizes), f"no tensor is called {part}"
+
+
+def files(row: Row) -> None:
+    """What is saved is what was loaded, bit for bit, and transformers loads all of it."""
+    one = case(row.id, SCALES[1])
+    folder = one.model.save_pretrained(cases.folder("saved"))
+    ours, theirs = cases.stored(folder), cases.stored(one.folder)
+    assert ours.keys() == theirs.keys()
+    assert all(cases.same(ours[name], x) for name, x in theirs.items())
+    before, after = (json.loads((f / "config.json").read_text()) for f in (one.folder, folder))
+    assert {k: after.get(k) for k in before} == before
+    loaded, info = type(one.reference).from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    again, state = loaded.state_dict(), one.reference.state_dict()
+    assert all(torch.equal(again[name], x) for name, x in state.items())
+
+
+def halves(row: Row) -> None:
+    """The same for bfloat16, float16 and files of several dtypes."""
+    one = case(row.id, SCALES[1])
+    kinds = (torch.bfloat16, torch.float16, torch.float32)
+    for number, chosen in enumerate((kinds[:1], kinds[1:2], kinds)):
+        folder = cases.cast(one.folder, f"cast-{number}", chosen)
+        names = {str(chosen[0]).removeprefix("torch.")} if len(chosen) == 1 else set()
+        for dtype in (None, *names):
+            saved = zoo.from_pretrained(folder, dtype=dtype).save_pretrained(cases.folder("half"))
+            ours, theirs = cases.tensors(saved), cases.tensors(folder)
+            assert ours.keys() == theirs.keys()
+            for name, x in theirs.items():
+                assert ours[name].dtype == x.dtype, name
+                assert torch.equal(ours[name].view(torch.uint8), x.view(torch.uint8)), name
+
+
+def decoding(row: Row) -> None:
+    """A cache filled in steps, from a prompt padded on the left, is the whole text run at once."""
+    text, keep, positions = cases.ragged(row)
+    for scale in SCALES:
+        model = case(row.id, scale).model
+        given = {"input_ids": text, "attention_mask": keep, "position_ids": positions}
+        whole = model(**given).logits
+        start = cases.PROMPT
+        out = model(
+            **{name: x[:, :start] for name, x in given.items()},
+            cache=model.init_cache(cases.BATCH, cases.LENGTH + 3),
+        )
+        pieces = [out.logits]
+        for t in range(start, cases.LENGTH):
+            one = slice(t, t + 1)
+            out = model(input_ids=text[:, one], position_ids=positions[:, one], cache=out.cache)
+            pieces.append(out.logits)
+        real = keep == 1
+        stepped = np.concatenate(pieces, axis=1)
+        assert int(out.cache.length) == cases.LENGTH
+        if not row.grows:
+            assert error(stepped[real], np.asarray(whole)[real]) <= OUTPUT
+
+
+def generation(row: Row) -> None:
+    """The likeliest tokens, one after another, are those of transformers' `generate`."""
+    text, keep, positions = (x[:, : cases.PROMPT] for x in cases.ragged(row))
+    one = case(row.id, SCALES[1])
+    expected = cases.generated(one, text, keep)
+    given = {"input_ids": text, "attention_mask": keep, "position_ids": positions}
+    out = one.model(**given, cache=one.model.init_cache(cases.BATCH, cases.LENGTH + 3))
+    tokens, at = [], positions[:, -1:]
+    for _ in range(cases.LENGTH - cases.PROMPT):
+        tokens.append(np.argmax(out.logits[:, -1], axis=-1)[:, None].astype(np.int32))
+        at = at + 1
+        out = one.model(input_ids=tokens[-1], position_ids=at, cache=out.cache)
+    np.testing.assert_array_equal(np.concatenate(tokens, axis=1), expected)
+
+
+def causality(row: Row) -> None:
+    """Another token changes what comes at and after it; in encoders also what comes before."""
+    one, given = case(row.id, SCALES[1]), cases.inputs(row)
+    name = "inputs_embeds" if "inputs_embeds" in given else "input_ids"
+    axis, at = given[name].ndim - (2 if name == "inputs_embeds" else 1), cases.LENGTH // 2
+    other = np.moveaxis(given[name].copy(), axis, 0)
+    other[at] = other[at] * -1.5 if name == "inputs_embeds" else (other[at] + 7) % 90 + 1
+    changed = given | {name: np.moveaxis(other, 0, axis)}
+    keep = np.moveaxis(given["attention_mask"], -1, 0) == 1
+    before, after = (cases.fields(one.model(**x, **dict(row.flags))) for x in (given, changed))
+    for field in before.keys() - {"mc_logits", "pooler_output", "seq_relationship_logits"}:
+        x, y = (np.moveaxis(np.asarray(out[field]), axis, 0) for out in (before, after))
+        assert not np.array_equal(x[at], y[at]), field
+        same = np.array_equal(x[:at][keep[:at]], y[:at][keep[:at]])
+        assert same == row.causal, field
+
+
+def sharded(row: Row) -> None:
+    """Spread over CPU devices by the rules that the mesh suggests, the outputs stay."""
+    one, given = case(row.id, SCALES[1]), cases.inputs(row)
+    devices = cases.mesh(row)
+    model = zoo.from_pretrained(one.folder, mesh=devices)
+    assert not all(x.sharding.is_fully_replicated for x in jax.tree.leaves(model.params))
+    with rules.placing(devices):
+        spread = cases.fields(model(**given, **dict(row.flags)))
+    alone = cases.fields(one.model(**given, **dict(row.flags)))
+    for name, x in alone.items():
+        assert error(spread[name], x) <= OUTPUT, name
+
+
+def config(row: Row) -> None:
+    """Read, written and read again; as many parameters as transformers; typing errors refused."""
+    one = case(row.id, SCALES[0])
+    arch, raw = one.model.forward.architecture, configs.read(one.folder)
+    parsed = configs.parse(arch, raw)
+    assert configs.parse(arch, configs.dump(arch, parsed, {}, {})) == parsed
+    assert configs.dump(arch, parsed, raw, {}) == raw
+    assert one.model.num_params == sum(p.numel() for p in one.reference.parameters())
+    with pytest.raises(ValueError, match="initialiser_range: unknown key, nearest is"):
+        configs.parse(arch, raw | {"initialiser_range": 0.1})
+
+
+def per_token(row: Row) -> bool:
+    """Whether a row gives an output for every token."""
+    heads = ("Sequence", "MultipleChoice", "NextSentence")
+    return "attention_mask" in row.inputs and not any(h in row.class_name for h in heads)
+
+
+def everything(row: Row) -> bool:
+    """All rows."""
+    return True
+
+
+def main(row: Row) -> bool:
+    """One row per class, and those that change the most."""
+    return row.main
+
+
+def decodes(row: Row) -> bool:
+    """Rows with a cache."""
+    return row.decodes
+
+
+PROPERTIES: dict[str, tuple[Callable[[Row], None], Callable[[Row], bool]]] = {
+    "outputs": (outputs, everything),
+    "gradients": (gradients, everything),
+    "leaves": (leaves, everything),
+    "files": (files, everything),
+    "halves": (halves, main),
+    "decoding": (decoding, decodes),
+    "generation": (generation, decodes),
+    "causality": (causality, per_token),
+    "sharded": (sharded, main),
+    "config": (config, everything),
+}
+# Properties of the design that no test here holds yet, and why.
+LATER = {"emitted": "the torch and TensorFlow modules that bridges will emit do not exist yet"}
+TESTS = [
+    pytest.param(row, check, id=f"{row.id}-{name}")
+    for row in ROWS
+    for name, (check, concerns) in PROPERTIES.items()
+    if concerns(row)
+]
+
+
+@pytest.fixture
+def compiler(row: Row):
+    """Variants compile without most optimisations: three times as fast, the same arithmetic."""
+    jax.config.update("jax_disable_most_optimizations", not row.main)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize(("row", "check"), TESTS)
+@pytest.mark.usefixtures("compiler")
+def test_row(row: Row, check: Callable[[Row], None]):
+    check(row)
+
+
+def test_every_class_of_every_architecture_has_a_row():
+    """A class without a row is a class that nobody compared."""
+    rows = {(row.model_type, row.class_name) for row in ROWS if row.main}
+    for model_type in registry.MODULES:
+        for class_name in registry.architecture(model_type).tasks:
+            assert (model_type, class_name) in rows
+
+
+def test_properties_that_wait_are_named_with_a_reason():
+    assert LATER.keys().isdisjoint(PROPERTIES)
+    assert all(len(reason) > 20 for reason in LATER.values())

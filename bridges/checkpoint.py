@@ -5,8 +5,10 @@ memory is the parameters plus a few tensors, also when the dtype changes on the 
 """
 
 import concurrent.futures
+import math
 import os
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,12 +17,13 @@ import ml_dtypes
 import numpy as np
 
 from bridges.header import CheckpointError, TensorInfo
-from bridges.layout import Layout, layout
+from bridges.layout import Layout, flat, layout
 from bridges.tensorfile import aligned
 from zoo import spec
+from zoo.errors import UnknownNameError
 from zoo.spec import ArraySpec, Tree
 
-CHUNK = 1 << 24  # bytes converted at a time
+CHUNK = 1 << 22  # bytes re-arranged or converted at a time
 HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 OLD_NAMES = ((re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
              (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"))  # fmt: skip
@@ -127,7 +130,7 @@ def resolve(
             for names, what in ((missing, "missing"), (extra, "not declared by the model"))
             if names
         ]
-        raise KeyError(f"{where}: {'; '.join(said)}; is config.json that of these weights?")
+        raise UnknownNameError(f"{where}: {'; '.join(said)}; is config.json that of these weights?")
     return Names(found, tuple(new), tuple(unused))
 
 
@@ -190,7 +193,9 @@ def check(specs: Tree, source: Source, found: Mapping[str, str], *, where: str) 
                     f"{found[name]}: found shape {list(info.shape)}, expected {list(want)}"
                 )
             elif s.dtype is None and not is_float(info.dtype):
-                problems.append(f"{found[name]}: found {info.dtype}, expected floating point")
+                problems.append(
+                    f"{found[name]}: found {info.dtype}, expected floats of 16, 32 or 64 bits"
+                )
     problems = list(dict.fromkeys(problems))
     if problems:
         first = "; ".join(problems[:3])
@@ -222,20 +227,22 @@ def load(
     Returns:
       the tree, with `jax.Array` leaves.
     """
-    flat, structure = jax.tree.flatten(specs, is_leaf=spec.is_spec)
+    leaves, structure = jax.tree.flatten(specs, is_leaf=spec.is_spec)
     groups: dict[tuple[str, ...], list[int]] = {}
-    for i, s in enumerate(flat):  # arrays that share fused tensors are read together
+    for i, s in enumerate(leaves):  # arrays that share fused tensors are read together
         groups.setdefault(s.names, []).append(i)
     put = place or (lambda s, x: jax.device_put(x))
-    out: list[Any] = [None] * len(flat)
+    out: list[Any] = [None] * len(leaves)
+
+    scratch = _Scratch(), _Scratch()
 
     def fill(members: list[int]) -> None:
-        some = [flat[i] for i in members]
+        some = [leaves[i] for i in members]
         arrays = [_empty(s.shape, np.dtype(s.dtype or dtype)) for s in some]
         items = [a.reshape(-1, *s.item_shape) for s, a in zip(some, arrays, strict=True)]
         layouts = [layout(s) for s in some]
         for n, name in enumerate(some[0].names):
-            _read(source, found[name], layouts, [item[n] for item in items])
+            _read(source, found[name], layouts, [item[n] for item in items], scratch)
         for i, s, a in zip(members, some, arrays, strict=True):
             out[i] = put(s, a)
         if progress:
@@ -256,32 +263,42 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return aligned(size).view(dtype).reshape(shape)
 
 
-def _read(source: Source, name: str, layouts: list[Layout], outs: list[np.ndarray]) -> None:
-    info = source.names[name]
-    if len(outs) == 1 and layouts[0].is_view and outs[0].size:
-        flat = outs[0].reshape(-1)
-        if info.dtype == flat.dtype:
-            source.read_into(name, flat.view(np.uint8))
-            return
-        step = max(1, CHUNK // info.dtype.itemsize)
-        buffer = aligned(min(step, flat.size) * info.dtype.itemsize)
-        for start in range(0, flat.size, step):
-            piece = flat[start : start + step]
-            raw = buffer[: piece.size * info.dtype.itemsize]
-            source.read_into(name, raw, start * info.dtype.itemsize)
-            _cast(raw.view(info.dtype), piece)
+class _Scratch(threading.local):
+    """A buffer per thread, kept from tensor to tensor: fresh memory costs more than reading."""
+
+    buffer = aligned(0)
+
+    def __call__(self, size: int, dtype: np.dtype) -> np.ndarray:
+        if self.buffer.size < size * dtype.itemsize:
+            self.buffer = aligned(size * dtype.itemsize)
+        return self.buffer[: size * dtype.itemsize].view(dtype)
+
+
+def _read(
+    source: Source,
+    name: str,
+    layouts: list[Layout],
+    outs: list[np.ndarray],
+    scratch: tuple[_Scratch, _Scratch],
+) -> None:
+    """Reads a tensor into its arrays: in place where file and memory agree, else by rows."""
+    info, out, whole = source.names[name], outs[0], len(outs) == 1 and layouts[0].is_view
+    if (whole and info.dtype == out.dtype) or not info.nbytes:
+        source.read_into(name, out.reshape(-1))
         return
-    whole = source.read(name)
-    for form, out in zip(layouts, outs, strict=True):
-        _cast(form.load(whole), out)
-
-
-def _cast(x: np.ndarray, out: np.ndarray) -> None:
-    if x.dtype == ml_dtypes.bfloat16 and out.dtype == np.float32:
-        bits = out.view(np.uint32)  # bfloat16 is the upper half of a float32
-        np.left_shift(x.view(np.uint16), 16, out=bits, dtype=np.uint32)
-    else:
-        np.copyto(out, x, casting="unsafe")
+    if whole:
+        layouts, outs = [flat(out.size)], [out.reshape(-1)]
+    rows = math.gcd(*(form.factored[0] for form in layouts))
+    width = math.prod(info.shape) // rows
+    step = max(1, CHUNK // (width * info.dtype.itemsize))
+    for start in range(0, rows, step):
+        x = scratch[0](min(step, rows - start) * width, info.dtype)
+        source.read_into(name, x, start * width * info.dtype.itemsize)
+        if x.dtype != out.dtype and not whole:  # converting is slow while transposing
+            x, stored = scratch[1](x.size, out.dtype), x
+            np.copyto(x, stored, casting="unsafe")
+        for form, array in zip(layouts, outs, strict=True):
+            form.load(x, start * form.factored[0] // rows, array)
 
 
 def tensors(

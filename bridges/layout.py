@@ -11,6 +11,8 @@ import numpy as np
 
 from zoo.spec import ArraySpec
 
+BAND = 16  # elements transposed at a time: a cache line of float32
+
 
 class Layout(NamedTuple):
     """A pattern with sizes.
@@ -35,16 +37,36 @@ class Layout(NamedTuple):
         whole = all(s == slice(0, n) for s, n in zip(self.slices, self.factored, strict=True))
         return whole and self.order == tuple(range(len(self.order)))
 
-    def load(self, x: np.ndarray) -> np.ndarray:
-        """Stored tensor -> view in memory layout."""
-        x = x.reshape(self.factored)[self.slices]
-        return x.transpose(self.order).reshape(self.shape)
+    def load(self, x: np.ndarray, start: int, out: np.ndarray) -> None:
+        """Copies to `out`, in memory layout, what some rows of the stored tensor hold of it.
+
+        `x` are those from `start` on along the first factored axis, in any shape.
+        """
+        x = x.reshape(-1, *self.factored[1:])
+        first, *rest = self.slices
+        low, high = max(first.start, start), min(first.stop, start + len(x))
+        if low >= high:
+            return
+        part = x[(slice(low - start, high - start), *rest)]
+        sizes = [s.stop - s.start for s in self.slices]
+        home = out.reshape([sizes[i] for i in self.order]).transpose(np.argsort(self.order))
+        home = home[low - first.start : high - first.start]
+        inner = self.order[len(self.shape) - 1]  # the axis that varies fastest in memory
+        step = part.shape[inner] if inner == len(self.order) - 1 else BAND
+        for i in range(0, part.shape[inner], step):
+            at = (slice(None),) * inner + (slice(i, i + step),)
+            home[at] = part[at]
 
     def save(self, x: np.ndarray, out: np.ndarray) -> None:
         """Writes an array in memory layout to its place in the stored tensor `out`."""
         part = out.reshape(self.factored)[self.slices]
         inverse = np.argsort(self.order)
         part[...] = x.reshape([part.shape[i] for i in self.order]).transpose(inverse)
+
+
+def flat(size: int) -> Layout:
+    """A vector that lies in the file as in memory."""
+    return Layout((size,), (size,), (slice(0, size),), (0,), (size,))
 
 
 def _axes(side: str) -> list[list[str]]:

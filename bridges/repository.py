@@ -1,16 +1,17 @@
 """What a model's folder holds besides weights: where it came from, its licence, its companions."""
 
 import dataclasses
-import json
 import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridges import header
+from bridges.config import read_json
+from bridges.header import show
 from zoo.layers.pooling import MODES, Pooling
 
+CARD = 1 << 20  # characters of a card that are looked at
 # Files that travel with the weights: tokenizer, processor, generation, pooling, card and licence.
 COMPANIONS = (
     "tokenizer.json",
@@ -72,9 +73,10 @@ def card(folder: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = path.read_text(encoding="utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            content = file.read(CARD)
         metadata = yaml.safe_load(_front_matter(content) or "{}")
-    except (OSError, yaml.YAMLError):
+    except Exception:  # whatever a card written by hand makes the reader of YAML raise
         return {}
     return metadata if isinstance(metadata, dict) else {}
 
@@ -121,24 +123,27 @@ def pooling(folder: Path) -> Pooling | None:
     path = folder / "modules.json"
     if not path.is_file():
         return None
-    try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-        kinds = [(m["type"].rpartition(".")[2], m.get("path", "")) for m in modules]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: expected a list of modules with a type and a path ({error}); download it "
-            f"again"
-        ) from error
     found, normalize = None, False
-    for kind, where in kinds:
+    for module in read_json(path, list):
+        if not isinstance(module, dict) or not isinstance(module.get("type"), str):
+            raise ValueError(
+                f"{path}: found {show(module)}, expected a module with a type and a path; download "
+                f"it again"
+            )
+        kind, where = module["type"].rpartition(".")[2], module.get("path", "")
         if kind == "Pooling":
-            found = _modes(folder / str(where) / "config.json")
+            if not isinstance(where, str) or not re.fullmatch(r"[\w-]{1,99}", where):
+                raise ValueError(
+                    f"{path}: found the path {show(where)}, expected the name of a folder beside "
+                    f"it; do not trust this repository"
+                )
+            found = _modes(folder / where / "config.json")
         elif kind == "Normalize":
             normalize = True
         elif kind not in ("Transformer", "Dropout"):
             raise ValueError(
-                f"{path}: found module {kind}, expected Transformer, Pooling or Normalize; load "
-                f"with pooling=None for token vectors"
+                f"{path}: found module {show(kind)}, expected Transformer, Pooling or Normalize; "
+                f"remove modules.json to get vectors of tokens"
             )
     if found is None:
         return None
@@ -146,9 +151,12 @@ def pooling(folder: Path) -> Pooling | None:
 
 
 def _modes(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing, but modules.json names it; download it again")
-    config = header.parse(path.read_bytes(), path)
+    try:
+        config = read_json(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: missing, but modules.json names it; download it again"
+        ) from None
     names = {
         "pooling_mode_cls_token": "cls",
         "pooling_mode_max_tokens": "max",

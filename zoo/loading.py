@@ -15,9 +15,11 @@ import numpy as np
 
 from bridges import checkpoint, hub, legacy, safetensors
 from bridges import config as configs
+from bridges.header import CheckpointError, show
 from bridges.repository import COMPANIONS, Origin, licence, pooling
 from sharding import rules as sharding_rules
-from zoo import registry, spec
+from zoo import memory, registry, spec
+from zoo.errors import UnknownNameError
 from zoo.model import Forward, Model
 from zoo.spec import Tree
 
@@ -75,6 +77,7 @@ def from_pretrained(
       ConnectionError: the Hub cannot be reached.
     """
     _check_layers(layers)
+    key = _key(seed)
     where: dict[str, Any] = {
         "revision": revision,
         "token": token,
@@ -83,7 +86,7 @@ def from_pretrained(
     }
     bars = sys.stderr.isatty() if progress is None else progress
     folder = hub.snapshot(repo, ["config.json", *COMPANIONS], progress=bars, **where)
-    raw = configs.read(folder) | dict(config or {})
+    raw = configs.read(folder) | configs.plain({} if config is None else config, where="config")
     forward = _forward(raw, task, where=f"{folder / 'config.json'}")
     if forward.task.name == "feature-extraction":
         forward = forward._replace(pooling=pooling(folder))
@@ -94,15 +97,15 @@ def from_pretrained(
         dtypes = {name: source.names[at].dtype for name, at in names.found.items()}
         stored = checkpoint.common_dtype(source.names[at] for at in names.found.values())
         specs = forward.task.specs(forward.config, layers=_build(layers))
+        kind = _dtype(dtype, stored)
+        memory.check(specs, kind, where=str(repo), mesh=mesh)
         params = _read(
             specs,
             source,
             names,
-            dtype=_dtype(dtype, stored),
+            dtype=kind,
             place=_placing(mesh, rules),
-            draw=lambda some, kind: spec.init(
-                jax.random.key(seed), some, dtype=kind, std=_std(forward.config)
-            ),
+            draw=lambda some, kind: spec.init(key, some, dtype=kind, std=_std(forward.config)),
             bars=bars,
         )
     _report(forward, names, str(repo))
@@ -146,15 +149,16 @@ def from_config(
     Raises:
       FileNotFoundError: no such config.
       KeyError: an unsupported `model_type` or task.
-      ValueError: a key of the config that is not understood.
+      ValueError: a key of the config that is not understood, a dtype that no weights have, more
+        parameters than fit the memory.
     """
     _check_layers(layers)
+    key, kind = _key(seed), _dtype(dtype, np.dtype(np.float32))
     raw, where = _raw(config)
     forward = _forward(raw, task, where=where)
     specs = forward.task.specs(forward.config, layers=_build(layers))
-    params = spec.init(
-        jax.random.key(seed), specs, dtype=dtype or jnp.float32, std=_std(forward.config)
-    )
+    memory.check(specs, kind, where=where, mesh=mesh)
+    params = spec.init(key, specs, dtype=kind, std=_std(forward.config))
     if place := _placing(mesh, rules):
         params = spec.tree_map(place, specs, params)
     origin = Origin(raw=configs.text(raw))
@@ -163,22 +167,30 @@ def from_config(
 
 def _raw(given: Any) -> tuple[dict[str, Any], str]:
     if isinstance(given, Mapping):
-        return dict(given), "config"
+        return configs.plain(given, where="config"), "config"
     if not isinstance(given, str | os.PathLike):
         kinds = [k for k, m in registry.MODULES.items() if m == type(given).__module__]
         if not kinds:
-            raise KeyError(f"config: {type(given).__name__} belongs to no architecture here")
+            raise ValueError(
+                f"config: found {type(given).__name__}, expected keys, a path, or the Config of an "
+                f"architecture; pass one of them"
+            )
         return configs.dump(registry.architecture(kinds[0]), given, {}, {}), "config"
     return configs.read(Path(given)), str(given)
 
 
 def _forward(raw: Mapping[str, Any], task: str | None, *, where: str) -> Forward:
     if "model_type" not in raw:
-        raise KeyError(f"{where}: has no model_type; add it, one of {', '.join(registry.MODULES)}")
+        raise UnknownNameError(
+            f"{where}: has no model_type; add it, one of {', '.join(registry.MODULES)}"
+        )
     arch = registry.architecture(raw["model_type"])
-    classes = raw.get("architectures") or ()
-    if not isinstance(classes, list | tuple):
-        raise ValueError(f"{where}: architectures: found {classes!r}, expected a list of names")
+    classes = raw.get("architectures")
+    classes = [] if classes is None else classes
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(
+            f"{where}: architectures: found {show(classes)}, expected a list of names; correct it"
+        )
     chosen = registry.choose(arch, classes, task)
     parsed = configs.parse(arch, raw, where=where)
     return Forward(arch.model_type, chosen.class_name, parsed)
@@ -187,6 +199,12 @@ def _forward(raw: Mapping[str, Any], task: str | None, *, where: str) -> Forward
 def _check_layers(layers: str) -> None:
     if layers not in LAYERS:
         raise ValueError(f"layers: found {layers!r}, expected {' or '.join(LAYERS)}")
+
+
+def _key(seed: Any) -> jax.Array:
+    if not isinstance(seed, int | np.integer) or not -(2**31) <= seed < 2**32:
+        raise ValueError(f"seed: found {show(seed)}, expected a whole number of 32 bits")
+    return jax.random.key(seed)
 
 
 def _build(layers: str) -> Any:
@@ -204,11 +222,18 @@ def _dtype(wanted: Any, stored: np.dtype) -> np.dtype:
         narrow = stored in checkpoint.HALF and jax.default_backend() == "cpu"
         wide = stored == np.float64 and not jax.config.read("jax_enable_x64")
         return np.dtype(np.float32) if narrow or wide else stored
-    return checkpoint.float_dtype(wanted)
+    kind = checkpoint.float_dtype(wanted)
+    if kind == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            "dtype: found float64, which JAX has only with jax_enable_x64; set it, or use 'float32'"
+        )
+    return kind
 
 
 @contextmanager
 def _open(path: Path, kind: str) -> Iterator[checkpoint.Source]:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: found a directory, expected a file; check the folder")
     opened = (
         safetensors.Checkpoint.open(path) if kind == "safetensors" else legacy.open_checkpoint(path)
     )
@@ -338,6 +363,8 @@ def _bar(total: int, shown: bool) -> Iterator[Callable[[int], None] | None]:
 def _placing(mesh: Any, rules: Any) -> Callable | None:
     if mesh is None:
         return None
+    if not isinstance(mesh, jax.sharding.Mesh):
+        raise ValueError(f"mesh: found {type(mesh).__name__}, expected what sharding.mesh returns")
     chosen = sharding_rules.default(mesh) if rules is None else rules
     return lambda s, x: jax.device_put(x, sharding_rules.sharding(s, mesh, chosen))
 

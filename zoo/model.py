@@ -3,24 +3,19 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from bridges.repository import NEW, Origin
-from zoo import hint, registry, spec
+from zoo import hint, memory, registry, spec
+from zoo import inputs as checks
 from zoo.layers import stack
 from zoo.layers.pooling import Pooling, pool
 from zoo.outputs import BaseOutput, Output
 from zoo.spec import Tree
 from zoo.tasks import Task
-
-FLAGS = ("output_hidden_states", "interpolate_pos_encoding")
-MAIN = ("input_ids", "inputs_embeds", "pixel_values")
 
 
 class Forward(NamedTuple):
@@ -73,7 +68,7 @@ def _run(params, arrays, *, forward, flags, placement):
     data_fields=["params"],
     meta_fields=["forward", "layers", "origin"],
 )
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
     """Parameters with the functions that they belong to.
 
@@ -140,8 +135,8 @@ class Model:
 
     @property
     def dtype(self) -> Any:
-        """Dtype of the parameters."""
-        return jax.tree.leaves(self.params)[0].dtype
+        """Dtype of the parameters, None where the leaves are no arrays."""
+        return next((x.dtype for x in jax.tree.leaves(self.params) if hasattr(x, "dtype")), None)
 
     def __call__(self, **inputs: Any) -> Output:
         """Runs the model, compiled, after checking the inputs.
@@ -151,9 +146,10 @@ class Model:
 
         Raises:
           TypeError: an input that the model does not take.
-          ValueError: none or two of the main inputs, a shape that does not fit, ids out of range.
+          ValueError: none or two of the main inputs, a shape or dtype that does not fit, ids out
+            of range, a cache of another model or too short.
         """
-        arrays, flags = self._check(inputs)
+        arrays, flags = checks.check(self.forward, self.layers, inputs)
         return _run(
             self.params,
             arrays,
@@ -170,12 +166,16 @@ class Model:
         """An empty cache with room for `length` tokens in each of `batch` rows.
 
         Raises:
-          ValueError: the architecture does not decode.
+          ValueError: the architecture does not decode, or a size is not a number above 0.
         """
+        for name, size in (("batch", batch), ("length", length)):
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise ValueError(f"init_cache: {name}: found {size!r}, expected a number above 0")
         module = self.forward.architecture.module
         if not hasattr(module, "cache_specs"):
             raise ValueError(f"init_cache: {self.model_type} does not generate and has no cache")
         specs = module.cache_specs(self.config, batch, length, layers=getattr(stack, self.layers))
+        memory.check(specs, dtype or self.dtype, where="init_cache", what="a cache")
         return spec.init(jax.random.key(0), specs, dtype=dtype or self.dtype)
 
     def save_pretrained(self, folder: str | os.PathLike, **options: Any) -> Any:
@@ -193,84 +193,3 @@ class Model:
     def __repr__(self) -> str:
         size = f"{self.num_params:,} parameters"
         return f"Model({self.forward.class_name}, {self.task}, {size}, {self.dtype})"
-
-    def _check(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Splits inputs into arrays and flags, and refuses what cannot be meant."""
-        where = self.forward.class_name
-        takes = self.forward.task.inputs
-        if unknown := sorted(inputs.keys() - set(takes)):
-            raise TypeError(
-                f"{where}: does not take {', '.join(unknown)}; it takes {', '.join(takes)}"
-            )
-        flags = {name: bool(inputs[name]) for name in FLAGS if name in inputs}
-        given = {k: v for k, v in inputs.items() if v is not None and k not in FLAGS}
-        main = [name for name in MAIN if name in given]
-        if len(main) != 1:
-            wanted = " or ".join(name for name in MAIN if name in takes)
-            raise ValueError(f"{where}: found {main or 'no input'}, expected one of {wanted}")
-        arrays = {
-            k: v if k in ("cache", "dropout_key") else _array(v, f"{where}: {k}")
-            for k, v in given.items()
-        }
-        rank = {"input_ids": 2, "inputs_embeds": 3, "pixel_values": 4}[main[0]]
-        x = arrays[main[0]]
-        extra = self.task == "multiple-choice" and x.ndim == rank + 1
-        if x.ndim != rank and not extra:
-            raise ValueError(
-                f"{where}: {main[0]} has shape {tuple(x.shape)}, expected {rank} dimensions, the "
-                f"batch first"
-            )
-        if 0 in x.shape:
-            raise ValueError(f"{where}: {main[0]} has shape {tuple(x.shape)}; the batch is empty")
-        if rank < 4:
-            self._check_text(arrays, x.shape[: x.ndim - (rank == 3)], where)
-        return arrays, flags
-
-    def _check_text(self, arrays: dict[str, Any], shape: tuple[int, ...], where: str) -> None:
-        for name in ("attention_mask", "token_type_ids", "position_ids"):
-            x = arrays.get(name)
-            broadcast = name == "position_ids" and x is not None and x.shape[-1] == shape[-1]
-            pairwise = name == "attention_mask" and x is not None and x.ndim == len(shape) + 1
-            if x is not None and x.shape != shape and not broadcast and not pairwise:
-                raise ValueError(
-                    f"{where}: {name} has shape {tuple(x.shape)}, expected {tuple(shape)} as the "
-                    f"tokens"
-                )
-        limits = self.forward.architecture.module.limits(self.config)
-        for name, limit in limits.items():
-            x = arrays.get(name)
-            if x is None or isinstance(x, Tracer):
-                continue
-            if not jnp.issubdtype(x.dtype, jnp.integer):
-                raise ValueError(f"{where}: {name} has dtype {x.dtype}, expected integers")
-            low, high = int(np.min(x)), int(np.max(x))
-            if low < 0 or high >= limit:
-                raise ValueError(
-                    f"{where}: {name} holds {low if low < 0 else high}, expected 0 to {limit - 1}; "
-                    f"is this the model's own tokenizer?"
-                )
-        cache = arrays.get("cache")
-        if cache is not None and not isinstance(cache.length, Tracer):
-            used, room = int(cache.length), cache.valid.shape[1]
-            if used + shape[-1] > room:
-                raise ValueError(
-                    f"{where}: {shape[-1]} tokens do not fit a cache of {room} of which {used} are "
-                    f"taken; make a longer one with init_cache"
-                )
-
-
-def _array(x: Any, where: str) -> Any:
-    """An array of a dtype that JAX has: int32 for wider integers, float32 for float64."""
-    if isinstance(x, jax.Array):
-        return x
-    try:
-        x = np.asarray(x)
-    except ValueError as error:
-        raise ValueError(f"{where}: rows of different lengths; pad them ({error})") from error
-    if x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16":
-        raise ValueError(f"{where}: found {x.dtype}, expected numbers")
-    if x.dtype.kind in "iu" and x.dtype.itemsize > 4:
-        if x.size and (x.min() < -(2**31) or x.max() >= 2**31):
-            raise ValueError(f"{where}: holds numbers beyond 32 bits")
-        return x.astype(np.int32)
-    return x.astype(np.float32) if x.dtype == np.float64 else x

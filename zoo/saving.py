@@ -6,13 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
 from bridges import checkpoint, config, hub, repository, safetensors
 from bridges.folder import atomic_folder
+from zoo import spec
 
 if TYPE_CHECKING:
     from zoo.model import Model
+
+MODEL = frozenset({"config.json", *hub.FORMATS.values()})  # a folder with one of them is a model's
 
 
 def save_pretrained(
@@ -39,8 +44,14 @@ def save_pretrained(
       the folder.
 
     Raises:
-      OSError: the disk is full, or the folder cannot be written.
+      ValueError: the parameters are not those that the config declares, or are not known yet
+        under `jax.jit`; a dtype that no weights have; no name for a folder.
+      FileExistsError: a file is there, or a folder with other things than a model's.
+      PermissionError: the folder may not be written.
+      OSError: the disk is full.
     """
+    _check_target(folder)
+    _check_params(model)
     specs, origin = model.specs, model.origin
     kinds = _stored_dtypes(model, dtype)
     files = checkpoint.tensors(specs, model.params, dtype=kinds)
@@ -59,6 +70,43 @@ def save_pretrained(
         safetensors.write(target, entries, max_shard_size=max_shard_size)
         (target / "config.json").write_text(config.text(out), encoding="utf-8")
     return Path(folder)
+
+
+def _check_target(folder: str | os.PathLike) -> None:
+    """Refuses to replace a folder that is not a model's: somebody may be at work in it."""
+    path = os.fspath(folder)
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise ValueError(f"folder: found {path!r}, expected the name of a folder; choose one")
+    names = os.listdir(path) if os.path.isdir(path) else []
+    strange = sorted(name for name in names if os.path.isdir(os.path.join(path, name)))
+    if strange and not MODEL.intersection(names):
+        raise FileExistsError(
+            f"{folder}: found {', '.join(strange[:3])} and no model, expected a model's folder, an "
+            f"empty or a new one, because it is replaced as a whole; choose another"
+        )
+
+
+def _check_params(model: "Model") -> None:
+    """Compares the parameters with their declarations."""
+    flat, structure = jax.tree.flatten_with_path(model.params)
+    wanted = jax.tree.structure(model.specs, is_leaf=spec.is_spec)
+    if structure != wanted:
+        raise ValueError(
+            f"params: found a tree of {structure.num_leaves} arrays, expected the "
+            f"{wanted.num_leaves} of model.specs in the same places; keep the tree as it is"
+        )
+    problems = []
+    for (path, x), s in zip(flat, spec.leaves(model.specs), strict=True):
+        if isinstance(x, Tracer):
+            raise ValueError("params: found values that are traced; save outside of jax.jit")
+        if getattr(x, "shape", None) != s.shape:
+            found = getattr(x, "shape", type(x).__name__)
+            problems.append(f"{jax.tree_util.keystr(path)}: found {found}, expected {s.shape}")
+    if problems:
+        raise ValueError(
+            f"params: {len(problems)} arrays differ from model.specs: {'; '.join(problems[:3])}; "
+            f"save the model that they belong to"
+        )
 
 
 def _stored_dtypes(model: "Model", dtype: Any) -> Callable[[str, Any], Any]:

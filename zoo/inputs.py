@@ -1,0 +1,218 @@
+"""What a model is called with: arrays of any kind in, arrays of JAX out, or a clear refusal.
+
+Shapes and dtypes are checked under `jax.jit` as well; values only where they are known.
+"""
+
+import difflib
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from zoo.layers import cache as caching
+from zoo.layers import stack
+from zoo.spec import Tree, abstract
+
+if TYPE_CHECKING:
+    from zoo.model import Forward
+
+FLAGS = ("output_hidden_states", "interpolate_pos_encoding")
+MAIN = {"input_ids": 2, "inputs_embeds": 3, "pixel_values": 4}  # and their ranks
+FLOATS = ("inputs_embeds", "pixel_values")
+WHOLE = ("input_ids", "token_type_ids", "position_ids", "mc_token_ids")
+
+
+def check(
+    forward: "Forward", layers: str, inputs: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, bool]]:
+    """Splits inputs into arrays and flags, and refuses what cannot be meant.
+
+    Raises:
+      TypeError: an input that the model does not take.
+      ValueError: none or two of the main inputs, another shape or dtype, numbers out of range, a
+        cache of another model or too short.
+    """
+    where, takes = forward.class_name, forward.task.inputs
+    if unknown := sorted(inputs.keys() - set(takes)):
+        near = difflib.get_close_matches(unknown[0], takes, n=1)
+        hint = f"nearest is {near[0]}; " if near else ""
+        raise TypeError(
+            f"{where}: does not take {', '.join(unknown)}; {hint}it takes {', '.join(takes)}"
+        )
+    flags = {name: bool(inputs[name]) for name in FLAGS if name in inputs}
+    given = {k: v for k, v in inputs.items() if v is not None and k not in FLAGS}
+    main = [name for name in MAIN if name in given]
+    if len(main) != 1:
+        wanted = " or ".join(name for name in MAIN if name in takes)
+        found = " and ".join(main) or "neither" if " or " in wanted else "nothing"
+        raise ValueError(f"{where}: found {found}, expected {wanted}; pass one of them")
+    arrays = {
+        k: v if k in ("cache", "dropout_key") else _array(v, f"{where}: {k}")
+        for k, v in given.items()
+    }
+    for name, x in arrays.items():
+        _check_dtype(name, x, where)
+    _check_main(forward, main[0], arrays[main[0]], where)
+    shape = tuple(arrays[main[0]].shape)
+    if main[0] == "pixel_values":
+        _check_patches(forward, arrays, shape, where)
+    else:
+        _check_tokens(arrays, shape[:-1] if main[0] == "inputs_embeds" else shape, where)
+    _check_values(forward, arrays, where)
+    if "cache" in arrays:
+        _check_cache(forward, layers, arrays["cache"], shape[:2], where)
+    return arrays, flags
+
+
+def _array(x: Any, where: str) -> Any:
+    """An array of a dtype that JAX has: int32 for wider integers, float32 for float64."""
+    if isinstance(x, jax.Array):
+        return x
+    try:
+        x = np.asarray(_detached(x))
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        if isinstance(error, jax.errors.JAXTypeError):
+            raise
+        found = "rows of different lengths" if isinstance(x, list | tuple) else type(x).__name__
+        raise ValueError(f"{where}: found {found}, expected an array; pad the rows") from None
+    if x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16":
+        raise ValueError(f"{where}: found {x.dtype}, expected numbers; encode them first")
+    if x.dtype.kind in "iu" and x.dtype.itemsize >= 4 and x.dtype != np.int32:
+        if x.size and (x.min() < -(2**31) or x.max() >= 2**31):
+            raise ValueError(f"{where}: holds numbers beyond 32 bits; is this the right array?")
+        return x.astype(np.int32)
+    return x.astype(np.float32) if x.dtype == np.float64 else x
+
+
+def _detached(x: Any) -> Any:
+    """A tensor of torch as numpy; anything else as it is. Torch is not imported for that."""
+    if type(x).__module__.partition(".")[0] != "torch" or not hasattr(x, "detach"):
+        return x
+    x = x.detach().cpu()
+    return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
+
+
+def _check_dtype(name: str, x: Any, where: str) -> None:
+    if name == "dropout_key" and not isinstance(x, jax.Array):
+        raise ValueError(
+            f"{where}: dropout_key: found {type(x).__name__}, expected jax.random.key(seed)"
+        )
+    if name in FLOATS and not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"{where}: {name} has dtype {x.dtype}, expected floats; "
+            + ("let the processor scale the images" if name == "pixel_values" else "cast it")
+        )
+    if name in WHOLE and not jnp.issubdtype(x.dtype, jnp.integer):
+        raise ValueError(f"{where}: {name} has dtype {x.dtype}, expected integers; cast it")
+
+
+def _check_main(forward: "Forward", name: str, x: Any, where: str) -> None:
+    rank = MAIN[name]
+    several = forward.task.name == "multiple-choice" and x.ndim == rank + 1
+    if x.ndim != rank and not several:
+        raise ValueError(
+            f"{where}: {name} has shape {tuple(x.shape)}, expected {rank} dimensions, the batch "
+            f"first; add or remove an axis"
+        )
+    if 0 in x.shape:
+        raise ValueError(
+            f"{where}: {name} has shape {tuple(x.shape)}, expected no empty axis; pass something"
+        )
+    if name == "inputs_embeds" and x.shape[-1] != forward.config.hidden_size:
+        raise ValueError(
+            f"{where}: inputs_embeds has width {x.shape[-1]}, expected hidden_size "
+            f"{forward.config.hidden_size}; are these vectors of this model?"
+        )
+
+
+def _check_tokens(arrays: Mapping[str, Any], shape: tuple[int, ...], where: str) -> None:
+    """Shapes beside the tokens [B, T], or [B, choices, T]."""
+    wanted = {
+        "token_type_ids": (shape,),
+        "position_ids": (shape, shape[-1:], (1, *shape[1:])),
+        "attention_mask": (shape, (*shape, shape[-1])),
+        "mc_token_ids": (shape[:-1],),
+    }
+    for name, shapes in wanted.items():
+        if name in arrays and tuple(arrays[name].shape) not in shapes:
+            raise ValueError(
+                f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {shapes[0]} "
+                f"beside tokens of shape {shape}; make both together"
+            )
+    if "cache" in arrays and "attention_mask" in arrays and arrays["attention_mask"].ndim != 2:
+        raise ValueError(
+            f"{where}: attention_mask has shape {tuple(arrays['attention_mask'].shape)}, expected "
+            f"{shape}: with a cache it speaks of the new tokens; leave the others to the cache"
+        )
+
+
+def _check_patches(
+    forward: "Forward", arrays: Mapping[str, Any], shape: tuple[int, ...], where: str
+) -> None:
+    """Shapes beside images [B, C, H, W]."""
+    down, across = forward.config.patch
+    count = (shape[2] // down) * (shape[3] // across)
+    wanted = {"bool_masked_pos": (shape[0], count), "attention_mask": (shape[0], count + 1)}
+    for name, want in wanted.items():
+        if name in arrays and tuple(arrays[name].shape) != want:
+            raise ValueError(
+                f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {want} beside "
+                f"images of shape {shape}; count the patches"
+            )
+
+
+def _check_values(forward: "Forward", arrays: Mapping[str, Any], where: str) -> None:
+    limits = forward.architecture.module.limits(forward.config)
+    for name, limit in limits.items():
+        x = arrays.get(name)
+        if x is None or isinstance(x, Tracer):
+            continue
+        low, high = int(np.min(x)), int(np.max(x))
+        if low < 0 or high >= limit:
+            raise ValueError(
+                f"{where}: {name} holds {low if low < 0 else high}, expected 0 to {limit - 1}; "
+                f"is this the model's own tokenizer?"
+            )
+
+
+@functools.lru_cache(maxsize=64)
+def _cache_shapes(forward: "Forward", layers: str, batch: int, length: int) -> Tree:
+    specs = forward.architecture.module.cache_specs
+    return abstract(specs(forward.config, batch, length, layers=getattr(stack, layers)))
+
+
+def _shapes(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: tuple(x.shape), tree)
+
+
+def _check_cache(
+    forward: "Forward", layers: str, cache: Any, shape: tuple[int, ...], where: str
+) -> None:
+    """A cache against the tokens [B, T] that are to enter it."""
+    if not isinstance(cache, caching.Cache):
+        raise ValueError(
+            f"{where}: cache: found {type(cache).__name__}, expected what init_cache returned, or "
+            f"an earlier call"
+        )
+    batch, length = shape
+    rows, room = cache.valid.shape
+    if rows != batch:
+        raise ValueError(
+            f"{where}: {batch} rows do not fit a cache of {rows}; make another with init_cache"
+        )
+    wanted = _cache_shapes(forward, layers, rows, room)
+    if _shapes(cache) != _shapes(wanted):
+        raise ValueError(
+            f"{where}: found a cache of another model, expected one of {forward.model_type} with "
+            f"these sizes and layers; make it with this model's init_cache"
+        )
+    used = 0 if isinstance(cache.length, Tracer) else int(cache.length)
+    if used + length > room:
+        raise ValueError(
+            f"{where}: {length} tokens do not fit a cache of {room} of which {used} are taken; "
+            f"make a longer one with init_cache"
+        )

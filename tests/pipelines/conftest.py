@@ -26,7 +26,7 @@ TEXTS = [
 ]
 BERT = {
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "max_position_embeddings": 96,
@@ -104,7 +104,7 @@ def gpt2(tmp_path_factory):
     def make(kind, *, settings=None, **config):
         folder = tmp_path_factory.mktemp(kind)
         vocab = byte_level(folder, **(settings or {}))
-        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+        sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64}
         given = {"initializer_range": 0.3, "bos_token_id": 0, "eos_token_id": 0, **sizes, **config}
         return save(folder, kind, transformers.GPT2Config(vocab_size=vocab, **given))
 
@@ -120,7 +120,7 @@ def llama(tmp_path_factory):
         vocab_size=vocab,
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=64,

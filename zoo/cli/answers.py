@@ -16,14 +16,15 @@ MATRIX = 9  # sentences at most in a table of similarities
 
 def stream(pipe: Any, text: str, options: Mapping[str, Any], console: Console) -> None:
     """Shows a generated text while it is written."""
-    if options.get("return_full_text", True):
-        console.print(Text(text, DIM), end="", soft_wrap=True)
+    before = [text] if options.get("return_full_text", True) else []
 
     def piece(part: str) -> None:
+        while before:
+            console.print(Text(before.pop(), DIM), end="", soft_wrap=True)
         console.print(Text(part), end="", soft_wrap=True)
-        console.file.flush()
 
     pipe(text, on_text=piece, **options)
+    piece("")
     console.print()
 
 

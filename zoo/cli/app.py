@@ -237,7 +237,7 @@ def main(arguments: Sequence[str]) -> int:
         code = run_command(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, errors.Gone):
         return errors.quiet_pipe()
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted")

@@ -11,15 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zoo.cli.errors import Gone
+
 NAME, NUMBER, DIM, HEAD = "cyan", "green", "bright_black", "bold"
 
 
 class Out(Console):
-    """A console that leaves a broken pipe to the caller."""
+    """A console that leaves a broken pipe to the caller.
+
+    Raises:
+      Gone: on printing.
+    """
 
     def on_broken_pipe(self) -> None:
-        """Hands the error on."""
-        raise BrokenPipeError
+        """Says so."""
+        raise Gone
 
 
 def out() -> Out:
@@ -33,10 +39,17 @@ def err() -> Console:
 
 
 def dump(value: Any, *, lines: bool = False) -> None:
-    """Writes JSON for machines: indented, or on one line."""
+    """Writes JSON for machines: indented, or on one line.
+
+    Raises:
+      Gone: nobody reads it.
+    """
     text = json.dumps(value, ensure_ascii=False, indent=None if lines else 2, default=str)
-    sys.stdout.write(text.encode("utf-8", "replace").decode() + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.encode("utf-8", "replace").decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise Gone from error
 
 
 def table(*columns: str | tuple[str, dict[str, Any]], title: str | None = None) -> Table:

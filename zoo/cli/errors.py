@@ -28,6 +28,10 @@ CODES = {
 }
 
 
+class Gone(Exception):
+    """Whoever read the output has gone; not an OSError, which typer would take for its own."""
+
+
 class Fault(NamedTuple):
     """An exit code and the line to show with it."""
 

@@ -130,8 +130,7 @@ def parts(specs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield _part(f"{name}.{inner}", [layer[inner] for layer in tree if inner in layer])
         elif isinstance(tree, Mapping) and name == "embed":
             for inner, branch in tree.items():
-                if isinstance(branch, Mapping):
-                    yield _part(f"{name}.{inner}", branch)
+                yield _part(f"{name}.{inner}", branch)
 
 
 def _part(name: str, tree: Any) -> dict[str, Any]:

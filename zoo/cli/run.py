@@ -1,6 +1,5 @@
 """`zoo run`: inputs to answers."""
 
-import dataclasses
 import itertools
 import json as json_
 import sys
@@ -106,8 +105,9 @@ def chosen(task: str, asked: Asked) -> dict[str, Any]:
 
     Raises:
       UsageError: one that the task does not have.
+      ValueError: a value that makes no sense.
     """
-    names = [field.name for field in dataclasses.fields(pipeline_class(task).takes)]
+    kind = pipeline_class(task)
     given: dict[str, Any] = {}
     for text in asked.options:
         name, mark, value = text.partition("=")
@@ -120,10 +120,10 @@ def chosen(task: str, asked: Asked) -> dict[str, Any]:
     for name in ("top_k", "max_new_tokens"):
         if getattr(asked, name) is not None:
             given[name] = getattr(asked, name)
-    if unknown := sorted(given.keys() - set(names)):
-        raise UsageError(
-            f"{', '.join(unknown)}: {task} has no such option, it has {', '.join(names)}"
-        )
+    try:
+        kind.choose(kind.takes(), given)
+    except TypeError as error:
+        raise UsageError(str(error)) from error
     return given
 
 

@@ -117,7 +117,7 @@ def known(task: str) -> str:
     """
     name = ALIASES.get(task, task)
     if name not in TASKS:
-        near = difflib.get_close_matches(str(task), [*TASKS, *ALIASES], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(task), [*TASKS, *ALIASES], n=3, cutoff=0.6)
         hint = f"nearest: {', '.join(near)}" if near else f"it is one of {', '.join(TASKS)}"
         raise KeyError(f"task: no pipeline for {task!r}; {hint}")
     return name

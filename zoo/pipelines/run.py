@@ -82,7 +82,7 @@ class Pipeline:
             )
         check_count("batch_size", batch_size)
         self.batch_size = batch_size
-        self.options = self._chosen(self.takes(), options)
+        self.options = self.choose(self.takes(), options)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Answers one input, a list of inputs, or an iterable of inputs.
@@ -91,7 +91,7 @@ class Pipeline:
           TypeError: an option that the task does not have.
           ValueError: an input that cannot be answered.
         """
-        chosen = self._chosen(self.options, options)
+        chosen = self.choose(self.options, options)
         check_count("batch_size", batch_size, optional=True)
         size = batch_size or self.batch_size
         if self.single(inputs):
@@ -248,11 +248,18 @@ class Pipeline:
         for i, (_, item) in enumerate(items):
             yield self.answer(item, owned[i], options)
 
-    def _chosen(self, options: Any, given: Mapping[str, Any]) -> Any:
-        names = [f.name for f in dataclasses.fields(self.takes)]
+    @classmethod
+    def choose(cls, options: Any, given: Mapping[str, Any]) -> Any:
+        """Options with some of them replaced.
+
+        Raises:
+          TypeError: one that the task does not have.
+          ValueError: a value that makes no sense.
+        """
+        names = [f.name for f in dataclasses.fields(cls.takes)]
         if unknown := sorted(given.keys() - set(names)):
             raise TypeError(
-                f"{self.task}: does not take {', '.join(unknown)}; it takes {', '.join(names)}"
+                f"{cls.task}: does not take {', '.join(unknown)}; it takes {', '.join(names)}"
             )
         return dataclasses.replace(options, **given)
 

@@ -71,12 +71,12 @@ class TextGeneration(Pipeline):
 
     def __init__(self, model: Any, **options: Any):
         """Binds a language model; see `Pipeline`."""
-        super().__init__(model, **_plain(options))
+        super().__init__(model, **options)
         self.generation = self.companion("generation_config.json")
         asked = [
             f"{name}={self.generation[name]!r}"
             for name in CHANGING
-            if self.generation.get(name) not in (*GREEDY[name], *[None])
+            if self.generation.get(name) not in GREEDY[name]
         ]
         if asked:
             log.warning(
@@ -91,11 +91,20 @@ class TextGeneration(Pipeline):
           TypeError: an unknown option.
           ValueError: an option that would need more than greedy decoding.
         """
-        chosen = _plain(options)
-        streamed = chosen.get("on_text") or self.options.on_text
+        streamed = options.get("on_text") or self.options.on_text
         if streamed and not self.single(inputs):
             raise ValueError("on_text: found several inputs, expected one text or chat")
-        return super().__call__(inputs, **chosen)
+        return super().__call__(inputs, **options)
+
+    @classmethod
+    def choose(cls, options: Any, given: Mapping[str, Any]) -> Any:
+        """Options with some of them replaced.
+
+        Raises:
+          TypeError: an unknown option.
+          ValueError: one that would need more than greedy decoding.
+        """
+        return super().choose(options, _plain(given))
 
     def single(self, inputs: Any) -> bool:
         """Whether this is one text or one chat."""
@@ -118,9 +127,10 @@ class TextGeneration(Pipeline):
     def forward(self, rows: Sequence[Row], size: int, options: Options) -> list[dict[str, Any]]:
         """The new tokens of each row."""
         prompts = [list(row.inputs["input_ids"]) for row in rows]
-        most = min(self._new_tokens(len(prompt), options, "inputs") for prompt in prompts)
         limits = [self._new_tokens(len(prompt), options, "inputs") for prompt in prompts]
-        if most < max(limits):  # rows near the end of the model's positions run by themselves
+        if min(limits) < max(
+            limits
+        ):  # rows near the end of the model's positions run by themselves
             return [self.forward([row], 1, options)[0] for row in rows]
         piece = None
         if options.on_text:
@@ -128,7 +138,7 @@ class TextGeneration(Pipeline):
         new = greedy(
             self.model,
             prompts,
-            max_new_tokens=most,
+            max_new_tokens=limits[0],
             eos=self._eos(options),
             pad=self.pad_id,
             on_tokens=piece,

@@ -133,6 +133,8 @@ def _linear(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequenci
 
 def _dynamic(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies:
     """NTK scaling that grows with the text: theta depends on the longest position seen."""
+    if dim < 3:
+        raise ValueError(f"rope_parameters: 'dynamic' needs more than {dim} rotated dimensions")
     factor = rope.factor or 1.0
     ratio = jnp.maximum(longest, trained).astype(jnp.float32) / trained
     theta = rope.rope_theta * (factor * ratio - (factor - 1)) ** (dim / (dim - 2))

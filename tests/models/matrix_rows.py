@@ -89,7 +89,8 @@ DEAD = {
 def row(id: str, model_type: str, class_name: str, changes: Mapping = {}, **options: Any) -> Row:
     """A row on the tiny config of its architecture; `dead` adds to the architecture's own."""
     config = {**TINY[model_type], **changes}
-    dead = DEAD.get(model_type, {}) | options.pop("dead", {})
+    shared = DEAD.get(model_type, {}) if config.get("qkv_bias", True) else {}
+    dead = shared | options.pop("dead", {})
     options.setdefault("causal", model_type in CAUSAL)
     options.setdefault("inputs", PIXELS if model_type == "vit" else TEXT)
     return Row(

@@ -1,0 +1,168 @@
+"""No field of a Config is declared and never read: changing each one changes something.
+
+A field shows in the output of a model with other weights drawn, in the shapes of the parameters,
+in what dropout does, in the initial weights, or another value of it is refused.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import matrix_case as cases
+import numpy as np
+import pytest
+from matrix_case import BY_ID, error
+
+from bridges import config as configs
+from zoo import registry, spec
+from zoo.layers.rope import Rope
+from zoo.model import Forward
+
+KEY = jax.random.key(3)
+REFUSED = {"vit": ("image_size", "num_channels")}  # for images of the other size
+OFTEN = 0.7  # a dropout rate unlike the others
+# For every architecture a row, and for every field another value, or the row on which it shows.
+BASE = {
+    "bert": "bert-lm-head", "gpt2": "gpt2-lm", "llama": "llama-causal-lm",
+    "mistral": "mistral-causal-lm-window", "qwen2": "qwen2-causal-lm-window-upper-layers",
+    "qwen3": "qwen3-causal-lm-window-upper-layers", "vit": "vit-model",
+}  # fmt: skip
+ROWS = {
+    "classifier_dropout": {
+        "bert": "bert-token", "gpt2": "gpt2-token", "llama": "llama-token",
+        "mistral": "mistral-token", "qwen2": "qwen2-token", "qwen3": "qwen3-token",
+    },
+    "num_labels": {
+        "bert": "bert-token", "gpt2": "gpt2-token", "llama": "llama-token",
+        "mistral": "mistral-token", "qwen2": "qwen2-token", "qwen3": "qwen3-token",
+        "vit": "vit-image",
+    },
+    "encoder_stride": {"vit": "vit-masked-image-whole"},
+    "pad_token_id": {
+        "bert": "bert-model", "gpt2": "gpt2-sequence", "llama": "llama-sequence",
+        "mistral": "mistral-sequence", "qwen2": "qwen2-sequence", "qwen3": "qwen3-sequence",
+    },
+    "summary_type": {"gpt2": "gpt2-double-heads"},
+    "summary_use_proj": {"gpt2": "gpt2-double-heads"},
+    "summary_activation": {"gpt2": "gpt2-double-heads"},
+    "summary_proj_to_labels": {"gpt2": "gpt2-double-heads"},
+    "summary_first_dropout": {"gpt2": "gpt2-double-heads"},
+}  # fmt: skip
+ROWS["hidden_dropout"] = {k: v for k, v in ROWS["classifier_dropout"].items() if k != "bert"}
+VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
+    "hidden_size": 64, "n_embd": 64, "intermediate_size": 60, "n_inner": 60,
+    "num_hidden_layers": 1, "n_layer": 1, "num_attention_heads": 8, "n_head": 8,
+    "num_key_value_heads": 1, "head_dim": 6, "vocab_size": 101, "type_vocab_size": 4,
+    "max_position_embeddings": 14, "n_positions": 41, "hidden_act": "relu",
+    "activation_function": "relu", "initializer_range": 0.5, "layer_norm_eps": 0.1,
+    "layer_norm_epsilon": 0.1, "rms_norm_eps": 0.1, "rope_parameters": Rope(rope_theta=7.0),
+    "sliding_window": 2, "use_sliding_window": False, "max_window_layers": 2,
+    "layer_types": ("sliding_attention",) * 3, "num_labels": 4,
+    "pad_token_id": 5, "position_embedding_type": "relative_key", "is_decoder": False,
+    "scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True,
+    "summary_type": "mean", "summary_use_proj": False, "summary_activation": "tanh",
+    "summary_proj_to_labels": False, "image_size": 16, "patch_size": 3, "num_channels": 1,
+    "qkv_bias": False, "encoder_stride": 2, "pooler_output_size": 20, "pooler_act": "relu",
+    "attention_bias": True, "mlp_bias": True,
+}  # fmt: skip
+FIELDS = [
+    (model_type, field.name)
+    for model_type in registry.MODULES
+    for field in dataclasses.fields(registry.architecture(model_type).config)
+]
+
+
+@functools.cache
+def forward(id: str) -> Forward:
+    """Class and config of a row."""
+    row = BY_ID[id]
+    arch = registry.architecture(row.model_type)
+    return Forward(row.model_type, row.class_name, configs.parse(arch, row.config))
+
+
+@functools.cache
+def changed(id: str, fields: tuple[tuple[str, Any], ...]) -> Forward:
+    """The row with these fields replaced."""
+    begin = forward(id)
+    return begin._replace(config=dataclasses.replace(begin.config, **dict(fields)))
+
+
+def shapes(now: Forward) -> Any:
+    """Names and shapes of all parameters."""
+    return [(s.names, s.shape) for s in spec.leaves(now.task.specs(now.config))]
+
+
+def initial(now: Forward) -> Any:
+    """The weights that a model begins with."""
+    specs = now.task.specs(now.config)
+    return spec.init(jax.random.key(0), specs, std=now.config.initializer_range)
+
+
+@functools.cache
+def output(id: str, now: Forward, *, kind: str = "plain") -> Any:
+    """What the model returns; under dropout; or the gradient of the table of tokens."""
+    params = spec.tree_map(
+        lambda s: cases.seeded(s.name).normal(0, 0.3, s.shape).astype(np.float32),
+        now.task.specs(now.config),
+    )
+    given = {k: x if x.dtype.kind in "bf" else x.astype(np.int32)
+             for k, x in cases.inputs(BY_ID[id]).items()}  # fmt: skip
+    key = KEY if kind == "dropout" else None
+
+    def run(params: Any) -> Any:
+        return cases.fields(now(params, **given, dropout_key=key))
+
+    if kind != "gradient":
+        return jax.jit(run)(params)
+    total = jax.jit(jax.grad(lambda p: sum(x.sum() for x in run(p).values())))
+    return total(params)["embed"]
+
+
+def differ(x: Any, y: Any) -> bool:
+    """Whether trees of arrays differ in structure, shape or by more than rounding."""
+    if jax.tree.structure(x) != jax.tree.structure(y):
+        return True
+    pairs = list(zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
+    return any(a.shape != b.shape or error(a, b) > 1e-4 for a, b in pairs if np.any(b) or np.any(a))
+
+
+def around(config: Any, name: str) -> dict[str, Any]:
+    """What else is set, so that the field has something to act on."""
+    others: dict[str, Any] = {}
+    if name in ("use_sliding_window", "sliding_window", "max_window_layers", "num_hidden_layers"):
+        others = {"layer_types": None}  # or else the kinds that were derived before would stay
+    elif name == "hidden_dropout":
+        others = {"classifier_dropout": None}
+    elif name == "max_position_embeddings":  # of a rotation that scales with it
+        others = {"rope_parameters": Rope(rope_type="dynamic", factor=2.0), name: 10}
+    fields = {f.name for f in dataclasses.fields(config)}
+    return others if others.keys() <= fields else {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_compiler():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize(("model_type", "name"), FIELDS, ids=["-".join(f) for f in FIELDS])
+def test_a_changed_field_shows(model_type: str, name: str):
+    id = ROWS.get(name, {}).get(model_type, BASE[model_type])
+    config = forward(id).config
+    before = around(config, name)
+    value = None if model_type == "bert" and name == "pad_token_id" else VALUES.get(name, OFTEN)
+    value = not config.tie_word_embeddings if name == "tie_word_embeddings" else value
+    old = changed(id, tuple(before.items()))
+    new = changed(id, tuple((before | {name: value}).items()))
+    if name == "initializer_range":
+        assert differ(initial(old), initial(new))
+    elif shapes(old) == shapes(new):
+        kind = "dropout" if "drop" in name else "plain"
+        kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind
+        if name in REFUSED.get(model_type, ()):
+            with pytest.raises(ValueError, match="pixel_values: found"):
+                output(id, new, kind=kind)
+        else:
+            assert differ(output(id, old, kind=kind), output(id, new, kind=kind))

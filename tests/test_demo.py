@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +19,13 @@ for name in ("torch", "transformers", "tensorflow"):
 sys.argv = [sys.argv[1], sys.argv[2]]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+# All are errors, but those of a cache that several processes share.
+WARNINGS = (
+    "-Werror",
+    "-Wignore:Error reading persistent:UserWarning",
+    "-Wignore:Error writing persistent:UserWarning",
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +42,10 @@ def ran(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
     env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "FORCE_COLOR")}
     env |= {"COLUMNS": "80", "PYTHONUTF8": "1"}
+    env |= {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    env |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PREVENT, DEMO, str(out)],
+        [sys.executable, *WARNINGS, "-c", PREVENT, DEMO, str(out)],
         capture_output=True,
         encoding="utf-8",
         env=env,
@@ -44,30 +54,21 @@ def ran(tmp_path_factory):
     return out, done.stdout
 
 
-def test_demo_fits_eighty_columns(ran):
+def test_demo_shows_what_was_meant(ran):
+    """It fits eighty columns, passes its own checks and finds the right sentences."""
     out, text = ran
-    lines = [line.rstrip() for line in text.splitlines() if str(out) not in line]
-    assert max(map(len, lines)) <= 80
-    assert not [line for line in lines if "…" in line]
-
-
-def test_demo_passes_its_own_checks(ran):
-    _, text = ran
+    lines = [line.strip() for line in text.splitlines() if str(out) not in line]
+    assert max(map(len, text.replace(str(out), "").splitlines())) <= 80
+    assert "…" not in text
     assert text.count("✓") == 5
     assert "✗" not in text
-
-
-def test_demo_finds_what_was_meant(ran):
-    _, text = ran
     best = {
         "Will loans cost more?": "Borrowing is about to get more expensive.",
         "How do I fix an IndexError?": "An index out of range stops the script.",
         "a song that makes you cry": "The violinist played a sad melody.",
     }
-    lines = text.splitlines()
     for query, sentence in best.items():
-        at = next(i for i, line in enumerate(lines) if line.strip() == query)
-        assert lines[at + 1].strip().endswith(sentence)
+        assert lines[lines.index(query) + 1].endswith(sentence)
 
 
 def test_demo_writes_a_picture_and_a_model(ran, demo):

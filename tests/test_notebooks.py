@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import nbformat
 import pytest
 
@@ -54,6 +55,8 @@ def pair(request, tmp_path_factory):
         "HF_HUB_OFFLINE": "1",
         "IPYTHONDIR": str(folder / "ipython"),
         "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYTHONPATH": str(FOLDER.parent),
     }

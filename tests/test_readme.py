@@ -76,6 +76,8 @@ def execute(python: list[str], commands: list[list[str]], folder: Path) -> list:
     env = os.environ | {
         "HF_HUB_CACHE": cache,
         "HF_HUB_OFFLINE": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",

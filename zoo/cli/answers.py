@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli.console import DIM, NAME, NUMBER, meter, table
+from zoo.cli.console import DIM, NAME, NUMBER, err, meter, table
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 RIGHT = {"justify": "right", "no_wrap": True}
@@ -18,12 +18,16 @@ def stream(pipe: Any, text: str, options: Mapping[str, Any], console: Console) -
     """Shows a generated text while it is written."""
     before = [text] if options.get("return_full_text", True) else []
 
+    waiting = err().status("Running")
+
     def piece(part: str) -> None:
+        waiting.stop()
         while before:
             console.print(Text(before.pop(), DIM), end="", soft_wrap=True)
         console.print(Text(part), end="", soft_wrap=True)
 
-    pipe(text, on_text=piece, **options)
+    with waiting:
+        pipe(text, on_text=piece, **options)
     piece("")
     console.print()
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from zoo.cli.errors import Gone
 
-NAME, NUMBER, DIM, HEAD = "cyan", "green", "bright_black", "bold"
+NAME, NUMBER, DIM, HEAD = "cyan", "green", "dim", "bold"
 
 
 class Out(Console):

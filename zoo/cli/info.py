@@ -65,11 +65,10 @@ def show(model: str, settings: Settings, json: bool) -> None:
     )
     for part in found["parts"]:
         indent = "  " if "." in part["name"] else ""
-        style = DIM if indent else ""
         parts.add_row(
-            Text(indent + part["name"].rpartition(".")[2], style or NAME),
-            Text(f"{part['parameters']:,}", style or NUMBER),
-            Text(f"{part['parameters'] / max(count, 1):.1%}", style),
+            Text(indent + part["name"].rpartition(".")[2], "" if indent else NAME),
+            Text(f"{part['parameters']:,}", "" if indent else NUMBER),
+            Text(f"{part['parameters'] / max(count, 1):.1%}", DIM if indent else ""),
             Text(part["largest"], DIM),
         )
     console.print()

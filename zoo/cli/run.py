@@ -4,6 +4,7 @@ import itertools
 import json as json_
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from bridges import config as configs
@@ -11,7 +12,7 @@ from bridges import hub
 from zoo import registry
 from zoo.cli import answers
 from zoo.cli.app import Settings, UsageError
-from zoo.cli.console import dump, out
+from zoo.cli.console import dump, err, out
 from zoo.pipelines.load import known, model_tasks, pipeline, pipeline_class
 
 DEFAULTS = {
@@ -69,7 +70,10 @@ def show(
         return
     kept, whole = itertools.tee(items(task, inputs, asked))
     shown = answers.Shown(task, console, alone, pipe.model)
-    for item, answer in zip(kept, pipe(whole, **options), strict=False):
+    pairs = zip(kept, pipe(whole, **options), strict=False)
+    with nullcontext() if slow else err().status("Running"):
+        first = list(itertools.islice(pairs, 1))
+    for item, answer in itertools.chain(first, pairs):
         if json:
             dump({"input": item, "answer": answer}, lines=True)
         else:

@@ -7,8 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import zoo
-from sharding import rules
-from sharding.mesh import mesh
+from sharding import mesh, rules
 from zoo import spec
 from zoo.hint import hint
 from zoo.spec import ArraySpec

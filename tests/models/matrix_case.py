@@ -19,8 +19,8 @@ import transformers
 from matrix_rows import ROWS, Row
 from safetensors.numpy import load_file
 
+import sharding
 import zoo
-from sharding import mesh
 from zoo import spec
 
 torch.set_num_threads(1)
@@ -163,7 +163,7 @@ def mesh(row: Row) -> jax.sharding.Mesh:
     """Devices over which the sizes of a row divide."""
     heads = row.config.get("num_key_value_heads", 4)
     names = {4: "fsdp=2,tensor=4", 2: "data=2,fsdp=2,tensor=2"}[heads]
-    return mesh(names)
+    return sharding.mesh(names)
 
 
 def mask() -> np.ndarray:

@@ -152,10 +152,12 @@ def decoder(
     apply: Callable,
     *,
     prefix: str = "model",
+    answers_prefix: str = "transformer",
     embed_name: str = "embed_tokens",
 ) -> dict[str, Task]:
     """The classes that every Llama-like decoder has: `{name}Model`, `{name}ForCausalLM`, ...
 
+    `prefix` is where they keep the body, and `answers_prefix` where question answering does.
     The body keeps its token embedding at `embed`, called `embed_name` in the checkpoint; with tied
     embeddings the head declares nothing.
     """
@@ -200,5 +202,5 @@ def decoder(
             "text-classification", score_specs(False), sequence
         ),
         f"{name}ForTokenClassification": task("token-classification", score_specs(True), token),
-        f"{name}ForQuestionAnswering": task("question-answering", qa_specs, qa, "transformer"),
+        f"{name}ForQuestionAnswering": task("question-answering", qa_specs, qa, answers_prefix),
     }

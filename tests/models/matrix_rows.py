@@ -16,7 +16,7 @@ PIXELS = ("pixel_values",)
 BERT = {
     "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 44, "max_position_embeddings": 40, "type_vocab_size": 3,
-    "num_labels": 3,
+    "num_labels": 3, "pad_token_id": 0,
 }  # fmt: skip
 GPT2 = {
     "vocab_size": 100, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "num_labels": 3,
@@ -296,7 +296,13 @@ def mistral() -> list[Row]:
     return [
         *decoder("mistral", "Mistral"),
         lm("window", {"sliding_window": 4}, main=True, decodes=True),
-        lm("window-of-one", {"sliding_window": 1}),
+        lm(
+            "window-of-one",
+            {"sliding_window": 1},
+            dead=dict.fromkeys(
+                ("q_proj", "k_proj"), "a token that sees only itself does so whatever the score"
+            ),
+        ),
         lm("no-window", {"sliding_window": None}, decodes=True),
         lm("head-larger", {"head_dim": 12}),
         lm("head-absent", {"head_dim": None}, as_written=True),

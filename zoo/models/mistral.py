@@ -54,4 +54,4 @@ def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
     return llama.body_specs(c, llama.block_specs(c, bias=False, out_bias=False), layers)
 
 
-TASKS = tasks.decoder("Mistral", specs, apply)
+TASKS = tasks.decoder("Mistral", specs, apply, answers_prefix="model")

@@ -94,7 +94,7 @@ def compare(loaded: Any, target: Path, dtype: Any) -> int:
 
 
 def _dtype(name: str) -> Any:
-    known = ("float32", "bfloat16", "float16", "float64")
+    known = ("float32", "bfloat16", "float16")
     if name not in known:
         raise ValueError(f"dtype: found {name!r}, expected one of {', '.join(known)}")
     return jax.numpy.dtype(name)

@@ -233,7 +233,6 @@ def load(
         groups.setdefault(s.names, []).append(i)
     put = place or (lambda s, x: jax.device_put(x))
     out: list[Any] = [None] * len(leaves)
-
     scratch = _Scratch(), _Scratch()
 
     def fill(members: list[int]) -> None:
@@ -248,12 +247,11 @@ def load(
         if progress:
             progress(sum(a.nbytes for a in arrays))
 
+    large_first = sorted(groups.values(), key=lambda group: -sum(leaves[i].size for i in group))
     workers = min(4, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for done in concurrent.futures.as_completed(
-            [pool.submit(fill, members) for members in groups.values()]
-        ):
-            done.result()
+        for _ in pool.map(fill, large_first):
+            pass
     return jax.tree.unflatten(structure, out)
 
 

@@ -68,8 +68,8 @@ CASES = {
 }
 
 
-def rows(chosen: Callable[[str], bool], rounds: int) -> Iterator[Row | Callable[[], Row]]:
-    """One thunk per chosen case."""
+def rows(chosen: Callable[[str], bool], rounds: int) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """Names and what measures them, of the chosen cases."""
     for name, case in CASES.items():
         if chosen(name):
             yield name, lambda name=name, case=case: measure(name, case, rounds)

@@ -54,8 +54,10 @@ def main() -> None:
         subjects = [compute]
     else:
         import compute
+        import importing
+        import loading
 
-        subjects = [compute]
+        subjects = [compute, loading, importing]
 
     def chosen(name: str) -> bool:
         return not args.only or any(part.lower() in name.lower() for part in args.only)

@@ -19,7 +19,7 @@ class Times(NamedTuple):
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 1
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 1, pause: float = PAUSE
 ) -> dict[str, Times]:
     """Runs A B C A B C ...; each call must return only when its work is done.
 
@@ -38,7 +38,7 @@ def interleave(
             for name, call in calls.items():
                 gc.collect()
                 gc.disable()
-                time.sleep(PAUSE)
+                time.sleep(pause)
                 start = time.perf_counter()
                 kept = call()
                 seconds[name].append(time.perf_counter() - start)

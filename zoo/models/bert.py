@@ -105,7 +105,10 @@ def block_specs(c: Config) -> Tree:
 
 
 def specs(c: Config, *, layers: stack.Build = stack.loop, pooler: bool = True) -> Tree:
-    """Every parameter of the body."""
+    """Every parameter of the body.
+
+    Files of models with relative positions hold the table of absolute ones too, unused.
+    """
     embed = linear.embedding_specs
     one = scope("encoder.layer.{}", block_specs(c))
     tree = {
@@ -124,8 +127,6 @@ def specs(c: Config, *, layers: stack.Build = stack.loop, pooler: bool = True) -
         ),
         "layers": layers(c.kinds, lambda kind: one),
     }
-    if c.position_embedding_type != "absolute":
-        del tree["embed"]["positions"]
     if pooler:
         size = c.hidden_size
         tree["pooler"] = linear.specs("pooler.dense", size, size, axes=(None, "embed"))
@@ -215,7 +216,7 @@ def apply(
     if token_type_ids is None:
         token_type_ids = jnp.zeros(x.shape[:2], jnp.int32)
     x = x + linear.embedding(embed["types"], token_type_ids)
-    if "positions" in embed:
+    if c.position_embedding_type == "absolute":
         x = x + jnp.broadcast_to(linear.embedding(embed["positions"], tokens.positions), x.shape)
     x = norm.layer_norm(embed["norm"], x, eps=c.layer_norm_eps)
     if dropout_key is not None:

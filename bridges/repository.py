@@ -179,8 +179,8 @@ def _modes(path: Path) -> tuple[str, ...]:
     return modes
 
 
-def carry(origin: Origin, target: Path) -> None:
-    """Copies the companions of the folder a model came from, and sees to it that there is a card.
+def carry(origin: Origin, target: Path, *, card: bool = True) -> None:
+    """Copies the companions of the folder a model came from and, with `card`, its model card.
 
     An existing card travels unchanged. A model without one gets one that says where it came from
     and under which licence.
@@ -189,12 +189,12 @@ def carry(origin: Origin, target: Path) -> None:
     if source and source.is_dir():
         for pattern in COMPANIONS:
             for path in source.glob(pattern):
-                if path.is_file():
+                if path.is_file() and (card or path.name != "README.md"):
                     copy = target / path.relative_to(source)
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, copy)
     readme = target / "README.md"
-    if not readme.exists():
+    if card and not readme.exists():
         readme.write_text(_card(origin), encoding="utf-8")
 
 

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def save_pretrained(
     Raises:
       ValueError: the parameters are not those that the config declares, or are not known yet
         under `jax.jit`; a dtype that no weights have; no name for a folder.
-      FileExistsError: a file is there, or a folder with other things than a model's.
+      FileExistsError: a file is there, or a working tree (hidden folders and no model).
       PermissionError: the folder may not be written.
       OSError: the disk is full.
     """
@@ -65,11 +66,25 @@ def save_pretrained(
         raw,
         {"architectures": [model.forward.class_name], key: common},
     )
-    with atomic_folder(folder) as target:
-        repository.carry(origin, target)
+    with _said_clearly(folder), atomic_folder(folder) as target:
+        has_card = os.path.lexists(os.path.join(folder, "README.md"))
+        repository.carry(origin, target, card=not has_card)
         safetensors.write(target, entries, max_shard_size=max_shard_size)
         (target / "config.json").write_text(config.text(out), encoding="utf-8")
     return Path(folder)
+
+
+@contextmanager
+def _said_clearly(folder: str | os.PathLike) -> Iterator[None]:
+    """Says which save failed where the system only says why."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            error.errno, f"{folder}: not saved: {error.strerror}; what was there is unchanged"
+        ) from None
 
 
 def _check_target(folder: str | os.PathLike) -> None:
@@ -78,11 +93,11 @@ def _check_target(folder: str | os.PathLike) -> None:
     if not isinstance(path, str) or not path.strip() or "\0" in path:
         raise ValueError(f"folder: found {path!r}, expected the name of a folder; choose one")
     names = os.listdir(path) if os.path.isdir(path) else []
-    strange = sorted(name for name in names if os.path.isdir(os.path.join(path, name)))
-    if strange and not MODEL.intersection(names):
+    hidden = sorted(n for n in names if n[0] == "." and os.path.isdir(os.path.join(path, n)))
+    if hidden and not MODEL.intersection(names):
         raise FileExistsError(
-            f"{folder}: found {', '.join(strange[:3])} and no model, expected a model's folder, an "
-            f"empty or a new one, because it is replaced as a whole; choose another"
+            f"{folder}: found {', '.join(hidden[:3])} and no model, so it is in use otherwise, and "
+            f"the folder is replaced as a whole; choose another"
         )
 
 

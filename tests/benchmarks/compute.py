@@ -1,8 +1,7 @@
-"""Forward passes and gradients in float32, the same weights and inputs in both frameworks."""
+"""Forward passes and gradients, the same weights and inputs in both frameworks."""
 
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,14 +25,14 @@ class Case(NamedTuple):
       config: of transformers; random weights are drawn from it.
       class_name: transformers' class.
       inputs: makes the arrays.
-      target: least ratio, the reference's time over ours.
+      target: least ratio, the reference's time over ours; None where there is none.
       gradient: time the gradient of a scalar loss over all parameters, not the forward pass.
     """
 
     config: Callable[[], Any]
     class_name: str
     inputs: Callable[[], dict[str, np.ndarray]]
-    target: float
+    target: float | None
     gradient: bool = False
 
 
@@ -75,42 +74,58 @@ def rows(chosen: Callable[[str], bool], rounds: int) -> Iterator[tuple[str, Call
             yield name, lambda name=name, case=case: measure(name, case, rounds)
 
 
-def measure(name: str, case: Case, rounds: int) -> Row:
+def measure(
+    name: str,
+    case: Case,
+    rounds: int,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    close: float = CLOSE,
+) -> Row:
     """Checks that both agree, then times them."""
-    with tempfile.TemporaryDirectory() as folder:
-        reference = save(case, Path(folder))
-        model = zoo.from_pretrained(folder, progress=False)
-    inputs = case.inputs()
+    reference, model = both(case, device, dtype)
+    inputs = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in case.inputs().items()}
     ours = (gradient if case.gradient else forward)(model, inputs)
     calls: dict[str, Callable[[], Any]] = {"zoo": ours}
     theirs = (torch_gradient if case.gradient else torch_forward)(reference, inputs)
     for attention in ATTENTIONS:
         calls[attention] = with_attention(reference, attention, theirs)
     error = max(difference(ours(), calls[a](), model, case.gradient) for a in ATTENTIONS)
-    if not error <= CLOSE:
-        raise ValueError(f"outputs differ by {error:.1e} of the largest, expected {CLOSE:g}")
+    if not error <= close:
+        raise ValueError(f"outputs differ by {error:.1e} of the largest, expected {close:g}")
+    return compare(name, calls, rounds, target=case.target, also=f"outputs differ by {error:.0e}")
+
+
+def both(case: Case, device: str, dtype: str) -> tuple[Any, Any]:
+    """transformers' model and ours, with the same weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        reference = getattr(transformers, case.class_name)(case.config()).eval()
+        reference = reference.to(getattr(torch, dtype))
+        reference.save_pretrained(folder)
+        model = zoo.from_pretrained(folder, dtype=dtype, progress=False)
+    return reference.to(device), model
+
+
+def compare(
+    name: str, calls: dict[str, Callable[[], Any]], rounds: int, *, target: float | None, also: str
+) -> Row:
+    """Times ours and both attentions of transformers; the faster one counts."""
     times = interleave(calls, rounds=rounds)
     best = min(ATTENTIONS, key=lambda a: times[a].least)
     ratios = {a: times[a].least / times["zoo"].least for a in ATTENTIONS}
     median = min(times[a].median for a in ATTENTIONS) / times["zoo"].median
-    also = ", ".join(f"{a} {duration(times[a].least)} ({ratios[a]:.2f})" for a in ATTENTIONS)
+    each = ", ".join(f"{a} {duration(times[a].least)} ({ratios[a]:.2f})" for a in ATTENTIONS)
     return Row(
         name,
         duration(times["zoo"].least),
         f"{duration(times[best].least)} torch {best}",
         ratios[best],
         median,
-        target=case.target,
-        also=f"{also}; outputs differ by {error:.0e}",
+        target=target,
+        also=f"{each}; {also}",
     )
-
-
-def save(case: Case, folder: Path) -> Any:
-    """Draws transformers' model and saves it."""
-    torch.manual_seed(0)
-    model = getattr(transformers, case.class_name)(case.config()).eval()
-    model.save_pretrained(folder)
-    return model
 
 
 def with_attention(model: Any, attention: str, call: Callable[[], Any]) -> Callable[[], Any]:
@@ -132,12 +147,12 @@ def forward(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
 
 def torch_forward(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
     """The same in torch, without autograd or a cache."""
-    arrays = _tensors(inputs)
+    arrays = _tensors(inputs, model)
     options = {"use_cache": False} if model.config.model_type == "gpt2" else {}
 
     def run() -> Any:
         with torch.inference_mode():
-            return main(model(**arrays, **options))
+            return done(main(model(**arrays, **options)))
 
     return run
 
@@ -160,14 +175,14 @@ def gradient(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
 
 def torch_gradient(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
     """The same by torch's autograd."""
-    arrays = _tensors(inputs)
-    weights = torch.from_numpy(_weights(model.config.hidden_size, inputs))
+    arrays = _tensors(inputs, model)
+    weights = torch.from_numpy(_weights(model.config.hidden_size, inputs)).to(model.device)
 
     def run() -> Any:
         model.zero_grad(set_to_none=True)
         out = model(**arrays)
         ((out.last_hidden_state * weights).sum() + out.pooler_output.sum()).backward()
-        return {name: p.grad for name, p in model.named_parameters()}
+        return done({name: p.grad for name, p in model.named_parameters()})
 
     return run
 
@@ -178,11 +193,21 @@ def _weights(embed: int, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
 
 
-def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def _tensors(inputs: dict[str, np.ndarray], model: Any) -> dict[str, Any]:
+    kinds = {"i": torch.int64, "f": model.dtype, "V": model.dtype}  # V: bfloat16 to numpy
     return {
-        k: torch.from_numpy(v.astype(np.int64) if v.dtype.kind == "i" else v)
+        k: torch.from_numpy(np.asarray(v, np.int32 if v.dtype.kind == "i" else np.float32)).to(
+            model.device, kinds[v.dtype.kind]
+        )
         for k, v in inputs.items()
     }
+
+
+def done(x: Any) -> Any:
+    """Waits for the device."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return x
 
 
 def main(out: Any) -> Any:
@@ -193,7 +218,7 @@ def main(out: Any) -> Any:
 def difference(ours: Any, theirs: Any, model: Any, gradient: bool) -> float:
     """Largest difference over largest value."""
     if not gradient:
-        return _difference(np.asarray(ours), theirs.numpy())
+        return _difference(np.asarray(ours, np.float32), theirs.float().cpu().numpy())
     from bridges import checkpoint
 
     found = {name: load for name, _, load in checkpoint.tensors(model.specs, ours)}
@@ -201,7 +226,7 @@ def difference(ours: Any, theirs: Any, model: Any, gradient: bool) -> float:
         raise ValueError(f"gradients of different parameters: {found.keys() ^ theirs.keys()}")
     # Some gradients are zero but for rounding, those of key biases; so one scale for all of them.
     largest = max(float(x.abs().max()) for x in theirs.values())
-    return max(_difference(found[name](), theirs[name].numpy(), largest) for name in found)
+    return max(_difference(found[name](), theirs[name].cpu().numpy(), largest) for name in found)
 
 
 def _difference(x: np.ndarray, reference: np.ndarray, scale: float = 0.0) -> float:

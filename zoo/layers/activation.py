@@ -23,6 +23,11 @@ def _laplace(x: jax.Array) -> jax.Array:
     return 0.5 * (1 + jax.lax.erf((x - 0.707107) / (0.282095 * math.sqrt(2))))
 
 
+def _sqrtsoftplus(x: jax.Array) -> jax.Array:
+    tiny = jnp.finfo(x.dtype).tiny  # the root has no slope at zero
+    return jnp.sqrt(jnp.maximum(jax.nn.softplus(x), jnp.asarray(tiny, x.dtype)))
+
+
 GELU = functools.partial(jax.nn.gelu, approximate=False)
 GELU_TANH = functools.partial(jax.nn.gelu, approximate=True)
 
@@ -46,7 +51,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu6": jax.nn.relu6,
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
-    "sqrtsoftplus": lambda x: jnp.sqrt(jax.nn.softplus(x)),
+    "sqrtsoftplus": _sqrtsoftplus,
     "swish": jax.nn.silu,
     "tanh": jnp.tanh,
 }

@@ -21,7 +21,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -49,12 +49,14 @@ def atomic_folder(target: str | os.PathLike, *, overwrite: bool = True) -> Itera
     try:
         yield folder
         _sync_tree(folder)
-        if target.exists():
-            _carry_over(target, folder)
-            _copy_owner(target, folder)
-        _swap(folder, target)
-        if folder.exists():
-            _carry_over(folder, target)  # what arrived while the folders were exchanged
+        brought = {target / path.relative_to(folder) for path in folder.rglob("*")}
+        with _turn(target.parent):
+            if target.exists():
+                _carry_over(target, folder)
+                _copy_owner(target, folder)
+            _swap(folder, target, brought)
+            if folder.exists():
+                _carry_over(folder, target, brought)  # what arrived in the meantime
     finally:
         _remove(folder)
         os.close(lock)
@@ -99,6 +101,18 @@ def _begin(target: Path) -> tuple[Path, int]:
         ) from error
 
 
+@contextmanager
+def _turn(parent: Path) -> Iterator[None]:
+    """Wait until no other save in this folder is at its last step, where it can be told."""
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sibling(target: Path, state: str) -> Path:
     return target.parent / f".{target.name}.{state}-{secrets.token_hex(4)}"
 
@@ -140,12 +154,13 @@ def _lock(folder: Path, *, required: bool) -> int | None:
     return None
 
 
-def _carry_over(old: Path, new: Path) -> None:
+def _carry_over(old: Path, new: Path, brought: Collection[Path] | None = None) -> None:
+    """Link what only the old folder has; at the end also what changed, unless it was `brought`."""
     names = set(os.listdir(new))
     brings_weights = any(map(WEIGHTS.fullmatch, names))
     for entry in _entries(old):
         if not (brings_weights and WEIGHTS.fullmatch(entry.name)):
-            _carry(entry, new / entry.name)
+            _carry(entry, new / entry.name, brought)
     _sync(new)
 
 
@@ -154,7 +169,7 @@ def _entries(folder: os.PathLike) -> list[os.DirEntry]:
         return list(entries)
 
 
-def _carry(entry: os.DirEntry, path: Path) -> None:
+def _carry(entry: os.DirEntry, path: Path, brought: Collection[Path] | None) -> None:
     is_folder = entry.is_dir(follow_symlinks=False)
     if is_folder and os.path.ismount(entry.path):
         raise OSError(errno.EBUSY, "a mount point cannot be moved; save elsewhere", entry.path)
@@ -165,21 +180,33 @@ def _carry(entry: os.DirEntry, path: Path) -> None:
                 f"a {'file' if is_folder else 'folder'} of this name; move it away"
             )
         if is_folder:
-            _carry_below(entry, path)
+            _carry_below(entry, path, brought)
+        elif brought is not None and path not in brought and _differ(entry, path):
+            _link(entry, path.with_name(f".{path.name}.carried"))
+            os.replace(path.with_name(f".{path.name}.carried"), path)
     elif is_folder:
         path.mkdir(mode=stat.S_IRWXU)
-        _carry_below(entry, path)
+        _carry_below(entry, path, brought)
         shutil.copystat(entry.path, path)
     else:
-        try:
-            os.link(entry.path, path, follow_symlinks=False)
-        except OSError:
-            shutil.copy2(entry.path, path, follow_symlinks=False)
+        _link(entry, path)
 
 
-def _carry_below(entry: os.DirEntry, path: Path) -> None:
+def _link(entry: os.DirEntry, path: Path) -> None:
+    try:
+        os.link(entry.path, path, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(entry.path, path, follow_symlinks=False)
+
+
+def _differ(entry: os.DirEntry, path: Path) -> bool:
+    old, new = entry.stat(follow_symlinks=False), path.lstat()
+    return not os.path.samestat(old, new) and old.st_mtime_ns > new.st_mtime_ns
+
+
+def _carry_below(entry: os.DirEntry, path: Path, brought: Collection[Path] | None) -> None:
     for below in _entries(entry):
-        _carry(below, path / below.name)
+        _carry(below, path / below.name, brought)
     _sync(path)
 
 
@@ -221,7 +248,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _swap(new: Path, target: Path) -> None:
+def _swap(new: Path, target: Path, brought: Collection[Path]) -> None:
     try:
         here = os.getcwd()
     except FileNotFoundError:
@@ -229,7 +256,7 @@ def _swap(new: Path, target: Path) -> None:
     if not target.exists():
         os.rename(new, target)
     elif not _exchange(new, target):
-        _replace(new, target)
+        _replace(new, target, brought)
     if Path(here).is_relative_to(target) and os.path.isdir(here):
         os.chdir(here)  # the path stays the same, the folder behind it is another
     _sync(target.parent)
@@ -252,7 +279,7 @@ def _exchange(new: Path, target: Path) -> bool:
     raise OSError(code, os.strerror(code), str(target))
 
 
-def _replace(new: Path, target: Path) -> None:
+def _replace(new: Path, target: Path, brought: Collection[Path]) -> None:
     """Move the old folder aside and the new one in; a kill between is undone by the next save."""
     aside, lock = _sibling(target, _REPLACED), _lock(target, required=False)
     try:
@@ -262,7 +289,7 @@ def _replace(new: Path, target: Path) -> None:
         except BaseException:
             os.rename(aside, target)
             raise
-        _carry_over(aside, target)
+        _carry_over(aside, target, brought)
         _remove(aside)
     finally:
         if lock is not None:

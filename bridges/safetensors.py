@@ -10,6 +10,7 @@ tensor is touched; what breaks them is a `CheckpointError` and never a partial r
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -187,7 +188,10 @@ def _split(infos: Mapping[str, TensorInfo], limit: int) -> list[list[str]]:
 
 def _index(infos: Mapping[str, TensorInfo], shards: Mapping[str, list[str]]) -> bytes:
     index = {
-        "metadata": {"total_size": sum(info.nbytes for info in infos.values())},
+        "metadata": {
+            "total_parameters": sum(math.prod(info.shape) for info in infos.values()),
+            "total_size": sum(info.nbytes for info in infos.values()),
+        },
         "weight_map": {name: file for file, names in shards.items() for name in names},
     }
     return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()

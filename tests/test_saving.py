@@ -341,6 +341,33 @@ def test_what_lies_beside_the_model_stays(bert, tmp_path):
     assert {"config.json", "model.safetensors"} <= after.keys()
 
 
+def test_files_that_change_during_a_save_are_not_lost(bert, made, tmp_path, monkeypatch):
+    target = tmp_path / "a"
+    shutil.copytree(made / "llama", target)
+    put(target, {"notes.txt": "old", "logs/1.txt": "old", "logs/2.txt": "old"})
+    real = folders._swap
+
+    def swap(new, *rest):
+        for name in ("notes.txt", "logs/1.txt", "config.json"):
+            put(tmp_path, {"part": f"new {name}"})
+            os.replace(tmp_path / "part", target / name)
+        with open(target / "logs/2.txt", "a") as file:
+            file.write(" and more")
+        put(target, {"logs/3.txt": "new"})
+        real(new, *rest)
+
+    monkeypatch.setattr(folders, "_swap", swap)
+    bert.save_pretrained(target)
+    assert zoo.from_pretrained(target).model_type == "bert"
+    found = {k: v.decode() for k, v in contents(target).items() if k.endswith("txt")}
+    assert found == {
+        "notes.txt": "new notes.txt",
+        "logs/1.txt": "new logs/1.txt",
+        "logs/2.txt": "old and more",
+        "logs/3.txt": "new",
+    }
+
+
 def test_a_working_tree_is_not_replaced(bert, tmp_path, monkeypatch):
     put(tmp_path, {".git/HEAD": "x", "src/main.py": "x", "README.md": "mine"})
     monkeypatch.chdir(tmp_path)

@@ -55,7 +55,8 @@ def from_pretrained(
       task: one of `zoo.tasks.NAMES`; the task of the checkpoint's own class if None. A head that
         the checkpoint lacks is drawn at random, which is said.
       dtype: of the parameters. None keeps the stored dtype, except on CPU, where half precision is
-        widened to float32 because XLA has no fast half-precision products there.
+        widened to float32 because XLA has no fast half-precision products there, and float64 is
+        rounded to float32 unless `jax_enable_x64` is set.
       mesh: devices to spread the parameters over.
       rules: logical axes -> mesh axes; derived from the mesh if None.
       layers: "loop", or "stacked" for scanned layers that compile in constant time.

@@ -156,9 +156,9 @@ def test_what_arrives_late_is_kept(tmp_path, way, monkeypatch):
     target, swap = tmp_path / "saved", module._swap
     save(target, "old")
 
-    def late(new, old):
+    def late(new, old, brought):
         put(old, log="late")
-        swap(new, old)
+        swap(new, old, brought)
 
     monkeypatch.setattr(module, "_swap", late)
     save(target)

@@ -98,7 +98,7 @@ def test_shards_and_index(tmp_path):
     assert sorted(files) == sorted(os.listdir(tmp_path))
     text = (tmp_path / files[-1]).read_text()
     index = json.loads(text)
-    assert index["metadata"] == {"total_size": 48}
+    assert index["metadata"] == {"total_parameters": 48, "total_size": 48}
     assert [file[7:11] for file in index["weight_map"].values()] == [
         "0001",
         "0001",

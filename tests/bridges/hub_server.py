@@ -79,6 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         ("GET", r"/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "file"),
         ("HEAD", r"/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", "file"),
         ("POST", r"/api/repos/create", "create"),
+        ("POST", r"/api/validate-yaml", "card"),
         ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/branch/(?P<revision>[^/]+)", "branch"),
         ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", "preupload"),
         ("POST", r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", "batch"),
@@ -163,6 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.server_hub.repos[name] = Repo()
         repo.private = asked.get("private") or asked.get("visibility") == "private"
         return self.send({"url": f"{self.server_hub.url}/{name}"})
+
+    def card(self):
+        self.send({"errors": [], "warnings": []})
 
     def branch(self, repo, revision):
         if revision in repo.branches:

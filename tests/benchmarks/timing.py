@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 PAUSE = 0.01  # seconds; worker threads of the one before go to sleep meanwhile
-LIMIT = 30.0  # seconds in all, after which no new round begins
+LIMIT = 20.0  # seconds in all, after which no new round begins
 FEWEST = 3
 
 

@@ -461,7 +461,7 @@ def test_zero_null_and_true_are_no_sizes(key, value):
         ({"id2label": [1]}, r"id2label: found \[1\], expected an object"),
         ({"id2label": {"²": "a"}}, "id2label: found"),
         ({"id2label": {"0": "a"}, "num_labels": 3}, "num_labels: found 3, but id2label has 1"),
-        ({"head_dim": 3}, "head_dim: 3 has 3 dimensions to rotate, expected an even number"),
+        ({"head_dim": 3}, "head_dim: found 3, expected an even number: dimensions"),
     ],
 )
 def test_options_that_contradict_or_make_no_sense(keys, match):

@@ -247,10 +247,11 @@ def _resolve(
 ) -> tuple[Forward, checkpoint.Names]:
     """Matches names, and settles whether the embeddings are tied after all."""
     forward, borrowed = _settle_ties(forward, source, where)
-    task = forward.task
+    task, declared = forward.task, _names(forward)
+    others = set(borrowed.values()) - declared
     names = checkpoint.resolve(
-        _names(forward) - borrowed.keys(),
-        [name for name in source.names if name not in borrowed.values()],
+        declared - borrowed.keys(),
+        [name for name in source.names if name not in others],
         prefix=task.prefix,
         prefixes={other.prefix for other in forward.architecture.tasks.values()},
         known=lambda: _optional(forward),
@@ -267,7 +268,8 @@ def _settle_ties(
 ) -> tuple[Forward, dict[str, str]]:
     """Looks at files that store tied weights twice, or only under the other name.
 
-    As in transformers 5, weights that differ are not tied, whatever the config says.
+    As in transformers 5, weights that differ are not tied, whatever the config says; what else
+    was tied then begins as a copy.
 
     Returns:
       the forward, perhaps untied, and declared names -> the other name that the file has.
@@ -282,7 +284,9 @@ def _settle_ties(
                 where, alias, home,
             )  # fmt: skip
             untied = dataclasses.replace(forward.config, tie_word_embeddings=False)
-            return forward._replace(config=untied), {}
+            pairs = forward.task.tied.items()
+            absent = {a: h for a, h in pairs if a not in source.names and h in source.names}
+            return forward._replace(config=untied), absent
     return forward, {home: alias for home, alias in twins.items() if home not in source.names}
 
 

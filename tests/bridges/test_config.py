@@ -118,6 +118,8 @@ REFUSED = {
         {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": {"rope_theta": 2.0}},
         "found both, and they differ",
     ),
+    "a part of each head": ("qwen3", {"partial_rotary_factor": 0.5}, "found 0.5, expected 1: whol"),
+    "an odd head": ("llama", {"head_dim": 7}, "head_dim: found 7, expected an even number"),
     "rotations per kind of layer": (
         "qwen3",
         {"rope_parameters": {"full_attention": {"rope_theta": 2.0}}},

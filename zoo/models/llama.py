@@ -68,8 +68,8 @@ def complete(c: Any) -> None:
     """Fills in the sizes that follow from others, and checks them.
 
     Raises:
-      ValueError: heads that do not divide, dimensions that cannot be rotated in pairs, or an
-        unknown activation.
+      ValueError: heads that do not divide, dimensions that cannot be rotated in pairs, a rotation
+        of a part of each head, or an unknown activation.
     """
     if c.num_key_value_heads is None:
         object.__setattr__(c, "num_key_value_heads", c.num_attention_heads)
@@ -85,11 +85,14 @@ def complete(c: Any) -> None:
             f"num_attention_heads: {c.num_attention_heads} is not a multiple of "
             f"num_key_value_heads {c.num_key_value_heads}"
         )
-    turned = int(c.head_dim * c.rope_parameters.partial_rotary_factor)
-    if turned < 2 or turned % 2:
+    if int(c.head_dim or 0) % 2:
         raise ValueError(
-            f"head_dim: {c.head_dim} has {turned} dimensions to rotate, expected an even number; "
-            f"check head_dim and partial_rotary_factor"
+            f"head_dim: found {c.head_dim}, expected an even number: dimensions to rotate in pairs"
+        )
+    if c.rope_parameters.partial_rotary_factor != 1:
+        raise ValueError(
+            f"partial_rotary_factor: found {c.rope_parameters.partial_rotary_factor}, expected 1: "
+            f"whole heads are rotated here, and transformers ignores the key"
         )
     activation.check(c.hidden_act, where="hidden_act")
 

@@ -1,6 +1,8 @@
-"""Linear maps and embeddings. Weights keep the checkpoint's `(out, in)` order.
+"""Linear maps and embeddings, in the memory order of the checkpoint.
 
-Letters: B batch, T tokens, E embed, N heads, D head size.
+A matrix is `weight` `(out, in)`, as nearly all checkpoints store it, or `weight_io` `(in, out)`, as
+GPT-2's Conv1D does. Each function takes either. Letters: B batch, T tokens, E embed, N heads, D
+head size.
 """
 
 import jax
@@ -20,21 +22,10 @@ def specs(
     init: Init = normal,
     conv1d: bool = False,
 ) -> Tree:
-    """`{name}.weight` `(out, in)` and, on request, `{name}.bias`.
-
-    `conv1d` says that the checkpoint holds the transpose, as GPT-2's Conv1D does.
-    """
-    weight = ArraySpec(
-        shape=(out, inp),
-        axes=axes,
-        init=init,
-        name="weight",
-        store="i o -> o i" if conv1d else None,
-    )
-    tree = {"weight": weight}
-    if bias:
-        tree["bias"] = ArraySpec(shape=(out,), axes=axes[:1], init=zeros, name="bias")
-    return scope(name, tree)
+    """`{name}.weight` `(out, in)`, or `(in, out)` with `conv1d`, and on request `{name}.bias`."""
+    shape, order = ((inp, out), axes[::-1]) if conv1d else ((out, inp), axes)
+    weight = ArraySpec(shape=shape, axes=order, init=init, name="weight")
+    return scope(name, _tree(weight, conv1d, bias and (out,), axes[:1]))
 
 
 def to_heads_specs(
@@ -50,27 +41,18 @@ def to_heads_specs(
 ) -> Tree:
     """A projection onto heads: `weight` `(heads, head_dim, embed)`, `bias` `(heads, head_dim)`.
 
-    `part` names axis `n` (heads) of a fused tensor that several projections share.
+    With `conv1d` the order is `(embed, heads, head_dim)`. `part` names axis `n` (heads) of a fused
+    tensor that several projections share.
     """
-    tree = {
-        "weight": ArraySpec(
-            shape=(heads, head_dim, embed),
-            axes=(axis, "head_dim", "embed"),
-            name="weight",
-            store="e (n d) -> n d e" if conv1d else "(n d) e -> n d e",
-            part=part,
-        )
-    }
-    if bias:
-        tree["bias"] = ArraySpec(
-            shape=(heads, head_dim),
-            axes=(axis, "head_dim"),
-            init=zeros,
-            name="bias",
-            store="(n d) -> n d",
-            part=part,
-        )
-    return scope(name, tree)
+    shape, axes = (heads, head_dim), (axis, "head_dim")
+    weight = ArraySpec(
+        shape=(embed, *shape) if conv1d else (*shape, embed),
+        axes=("embed", *axes) if conv1d else (*axes, "embed"),
+        name="weight",
+        store="e (n d) -> e n d" if conv1d else "(n d) e -> n d e",
+        part=part,
+    )
+    return scope(name, _tree(weight, conv1d, bias and shape, axes, "(n d) -> n d", part))
 
 
 def from_heads_specs(
@@ -83,19 +65,35 @@ def from_heads_specs(
     conv1d: bool = False,
     init: Init = normal,
 ) -> Tree:
-    """A projection from heads back to the residual width: `weight` `(embed, heads, head_dim)`."""
-    tree = {
-        "weight": ArraySpec(
-            shape=(embed, heads, head_dim),
-            axes=("embed", "heads", "head_dim"),
-            init=init,
-            name="weight",
-            store="(n d) e -> e n d" if conv1d else "e (n d) -> e n d",
+    """A projection from heads back to the residual width: `weight` `(embed, heads, head_dim)`.
+
+    With `conv1d` the order is `(heads, head_dim, embed)`.
+    """
+    weight = ArraySpec(
+        shape=(heads, head_dim, embed) if conv1d else (embed, heads, head_dim),
+        axes=("heads", "head_dim", "embed") if conv1d else ("embed", "heads", "head_dim"),
+        init=init,
+        name="weight",
+        store="(n d) e -> n d e" if conv1d else "e (n d) -> e n d",
+    )
+    return scope(name, _tree(weight, conv1d, bias and (embed,), ("embed",)))
+
+
+def _tree(
+    weight: ArraySpec,
+    conv1d: bool,
+    bias: tuple[int, ...] | bool,
+    axes: tuple[str | None, ...],
+    store: str | None = None,
+    part: Part | None = None,
+) -> Tree:
+    """A weight under the key that tells its order, and a bias of the shape given, if any."""
+    tree = {"weight_io" if conv1d else "weight": weight}
+    if isinstance(bias, tuple):
+        tree["bias"] = ArraySpec(
+            shape=bias, axes=axes, init=zeros, name="bias", store=store, part=part
         )
-    }
-    if bias:
-        tree["bias"] = ArraySpec(shape=(embed,), axes=("embed",), init=zeros, name="bias")
-    return scope(name, tree)
+    return tree
 
 
 def embedding_specs(name: str, vocab: int, embed: int, *, axis: str | None = "vocab") -> Tree:
@@ -104,26 +102,30 @@ def embedding_specs(name: str, vocab: int, embed: int, *, axis: str | None = "vo
     return scope(name, {"weight": weight})
 
 
-def _biased(y: jax.Array, p: Tree) -> jax.Array:
+def _product(p: Tree, x: jax.Array, out_in: str, in_out: str) -> jax.Array:
+    if "weight_io" in p:
+        y = jnp.einsum(in_out, x, p["weight_io"])
+    else:
+        y = jnp.einsum(out_in, x, p["weight"])
     return y + jnp.broadcast_to(p["bias"], y.shape) if "bias" in p else y
 
 
 @op("linear")
 def linear(p: Tree, x: jax.Array) -> jax.Array:
     """x [..., in] -> [..., out]; adds a bias exactly when the tree holds one."""
-    return _biased(jnp.einsum("...i,oi->...o", x, p["weight"]), p)
+    return _product(p, x, "...i,oi->...o", "...i,io->...o")
 
 
 @op("linear_to_heads")
 def to_heads(p: Tree, x: jax.Array) -> jax.Array:
     """x [B, T, E] -> [B, T, N, D]."""
-    return _biased(jnp.einsum("bte,nde->btnd", x, p["weight"]), p)
+    return _product(p, x, "bte,nde->btnd", "bte,end->btnd")
 
 
 @op("linear_from_heads")
 def from_heads(p: Tree, x: jax.Array) -> jax.Array:
     """x [B, T, N, D] -> [B, T, E]."""
-    return _biased(jnp.einsum("btnd,end->bte", x, p["weight"]), p)
+    return _product(p, x, "btnd,end->bte", "btnd,nde->bte")
 
 
 @op("embedding")

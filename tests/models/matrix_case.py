@@ -205,11 +205,13 @@ def inputs(row: Row) -> dict[str, np.ndarray]:
         "smaller_pixels": lambda: _pixels(rng, channels, height - 4, width),
         "bool_masked_pos": lambda: rng.integers(
             0, 2, (BATCH, (side // c["patch_size"]) ** 2)).astype(bool),
+        "patch_mask": lambda: np.maximum(rng.integers(0, 2, (BATCH, 10)), np.eye(1, 10, dtype=int)),
     }  # fmt: skip
     given = {name: makers[name]() for name in row.inputs}
     spelled = {
         "single_ids": "input_ids", "flat_ids": "input_ids", "pairwise_mask": "attention_mask",
-        "larger_pixels": "pixel_values", "smaller_pixels": "pixel_values",
+        "patch_mask": "attention_mask", "larger_pixels": "pixel_values",
+        "smaller_pixels": "pixel_values",
     }  # fmt: skip
     return {spelled.get(name, name): x for name, x in given.items()}
 

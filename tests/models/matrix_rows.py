@@ -219,6 +219,18 @@ def rope4(kind: str, *, key: str = "rope_type", **changes: Any) -> dict[str, Any
     return {"rope_theta": 100.0, "rope_scaling": {key: kind, **ROPES[kind], **changes}}
 
 
+# The first Phi-3 files: the original length stands outside, and no factor is given.
+OUTSIDE = {
+    "rope_theta": 100.0,
+    "original_max_position_embeddings": 10,
+    "rope_scaling": {
+        "type": "longrope",
+        "short_factor": ROPES["longrope"]["short_factor"],
+        "long_factor": ROPES["longrope"]["long_factor"],
+    },
+}
+
+
 def decoder(model_type: str, name: str) -> list[Row]:
     """Five classes and the switches that all decoders share."""
 
@@ -274,9 +286,11 @@ def llama() -> list[Row]:
         lm("yarn-mscale", rope5("yarn", mscale=0.7, mscale_all_dim=1.1)),
         lm("yarn-beta", rope5("yarn", beta_fast=4.0, beta_slow=0.5, truncate=False)),
         lm("yarn-written-by-4", rope4("yarn", mscale=0.7, mscale_all_dim=1.1), as_written=True),
-        lm("longrope-beyond", rope5("longrope")),
+        lm("yarn-bare", {"rope_scaling": {"type": "yarn", "factor": 4.0}}, as_written=True),
+        lm("longrope-beyond", rope5("longrope"), decodes=True, grows=True),
         lm("longrope-within", rope5("longrope", original_max_position_embeddings=20)),
         lm("longrope-attention-factor", rope5("longrope", attention_factor=1.3)),
+        lm("longrope-outside", OUTSIDE, as_written=True),
         lm("longrope-written-by-4", rope4("longrope", key="type"), as_written=True),
         lm("llama3", rope5("llama3"), decodes=True),
         lm("llama3-written-by-4", rope4("llama3"), as_written=True),
@@ -367,6 +381,9 @@ def vit() -> list[Row]:
         one("model-larger", "Model", inputs=("larger_pixels",), **interpolated),
         one("model-smaller", "Model", inputs=("smaller_pixels",), **interpolated),
         one("model-same", "Model", **interpolated),
+        one("model-wide-larger", "Model", {"image_size": [12, 20]}, inputs=("larger_pixels",),
+            **interpolated),
+        one("model-masked", "Model", inputs=("pixel_values", "patch_mask")),
         one("model-pooler", "Model", {"pooler_output_size": 20, "pooler_act": "relu"}),
         one("model-eps", "Model", {"layer_norm_eps": 1e-3, "hidden_act": "quick_gelu"}),
         one("image-grey", "ForImageClassification", {"num_channels": 1}),
@@ -374,7 +391,7 @@ def vit() -> list[Row]:
         one("image-five-labels", "ForImageClassification", {"num_labels": 5}),
         one("image-larger", "ForImageClassification", inputs=("larger_pixels",), **interpolated),
         one("masked-image-grey", "ForMaskedImageModeling", {"num_channels": 1}, inputs=hidden),
-    ]
+    ]  # fmt: skip
 
 
 ROWS = (

@@ -16,7 +16,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from bridges.header import CheckpointError, TensorInfo
+from bridges.header import CheckpointError, TensorInfo, named
 from bridges.layout import Layout, flat, layout
 from bridges.tensorfile import aligned
 from zoo import spec
@@ -126,7 +126,7 @@ def resolve(
         (unused if outside or inner in optional else extra).append(modern[name])
     if missing or extra:
         said = [
-            f"{len(names)} tensors {what}, first: {', '.join(names[:3])}"
+            f"{len(names)} tensors {what}, first: {', '.join(map(named, names[:3]))}"
             for names, what in ((missing, "missing"), (extra, "not declared by the model"))
             if names
         ]

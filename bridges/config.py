@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bridges import header, tensorfile
-from bridges.header import show
+from bridges.header import named, show
 from zoo.layers import rope
 from zoo.registry import Architecture
 
@@ -171,7 +171,7 @@ def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.js
         elif key not in INERT:
             near = difflib.get_close_matches(key, fields | set(aliases), n=1)
             near = f", nearest is {near[0]}" if near else ", it might change the arithmetic"
-            problems.append(f"{_name(key)}: unknown key{near}")
+            problems.append(f"{named(key)}: unknown key{near}")
     if "num_labels" in fields:
         _labels(raw, values, problems)
     hints = typing.get_type_hints(arch.config)
@@ -246,11 +246,6 @@ def _int_span(name: str) -> Span:
 def _float_span(name: str) -> Span:
     share = name.endswith(("dropout", "_pdrop", "_prob", "_eps", "_epsilon"))
     return (0, 1) if share else (0, 1e6) if name == "initializer_range" else (-1e300, 1e300)
-
-
-def _name(key: Any) -> str:
-    """A key as it stands, unless it is too long or cannot be printed."""
-    return key if isinstance(key, str) and len(key) < 60 and key.isprintable() else show(key)
 
 
 def _rope(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:

@@ -75,6 +75,12 @@ def show(value: object) -> str:
     return _repr.repr(value)
 
 
+def named(name: object) -> str:
+    """Return a name out of a file as it stands, unless it is long or cannot be printed."""
+    plain = isinstance(name, str) and 0 < len(name) < 160 and name.isprintable()
+    return name if plain and isinstance(name, str) else show(name)
+
+
 def refuse(where: object, problems: Sequence[str], advice: str) -> None:
     """Raise a CheckpointError that counts the problems and names the first three, if any."""
     if problems:

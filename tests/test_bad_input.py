@@ -395,7 +395,7 @@ def test_an_unknown_task_or_class():
     text = complaint(lambda: zoo.from_config(BERT, task="image-classification"), KeyError)
     assert text.startswith("task: bert has no 'image-classification'; it has causal-lm, ")
     text = complaint(lambda: zoo.from_config(BERT | {"architectures": ["FooModel"]}), KeyError)
-    assert text.startswith("architectures: FooModel is not known of bert, which has BertModel, ")
+    assert text.startswith("architectures: 'FooModel' is not known of bert, which has BertModel, ")
     complaint(lambda: zoo.from_config(BERT, task=3), KeyError)
     for odd in ("BertModel", 3, [3], [[]], {"a": 1}, True):
         text = complaint(lambda odd=odd: zoo.from_config(BERT | {"architectures": odd}))

@@ -15,7 +15,7 @@ import numpy as np
 
 from bridges import checkpoint, hub, legacy, safetensors
 from bridges import config as configs
-from bridges.header import CheckpointError, show
+from bridges.header import CheckpointError, named, show
 from bridges.repository import COMPANIONS, Origin, licence, pooling
 from sharding import rules as sharding_rules
 from zoo import memory, registry, spec
@@ -388,7 +388,7 @@ def _report(forward: Forward, names: checkpoint.Names, where: str) -> None:
 
 
 def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(map(named, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _check_finite(specs: Tree, params: Tree, where: str) -> None:

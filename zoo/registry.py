@@ -73,7 +73,7 @@ def choose(arch: Architecture, classes: Sequence[str], task: str | None) -> Choi
         known = [name for name in classes if name in arch.tasks]
         if not known and classes:
             raise UnknownNameError(
-                f"architectures: {', '.join(map(str, classes))} is not known of "
+                f"architectures: {', '.join(map(reprlib.repr, classes[:3]))} is not known of "
                 f"{arch.model_type}, which has {', '.join(arch.tasks)}; say which task= you want"
             )
         name = known[0] if known else next(iter(arch.tasks))

@@ -381,8 +381,6 @@ def vit() -> list[Row]:
         one("model-larger", "Model", inputs=("larger_pixels",), **interpolated),
         one("model-smaller", "Model", inputs=("smaller_pixels",), **interpolated),
         one("model-same", "Model", **interpolated),
-        one("model-wide-larger", "Model", {"image_size": [12, 20]}, inputs=("larger_pixels",),
-            **interpolated),
         one("model-masked", "Model", inputs=("pixel_values", "patch_mask")),
         one("model-pooler", "Model", {"pooler_output_size": 20, "pooler_act": "relu"}),
         one("model-eps", "Model", {"layer_norm_eps": 1e-3, "hidden_act": "quick_gelu"}),

@@ -220,7 +220,7 @@ def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
         elif type(value) is origin:
             if origin is int:
                 _check_span(name, value, _int_span(name), problems)
-            if origin is str and len(value) > 99:
+            if isinstance(value, str) and len(value) > 99:
                 problems.append(f"{name}: found {show(value)}, expected a name")
             return value
     names = {type(None): "null", list: "list", tuple: "list"}

@@ -213,6 +213,8 @@ def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
             items = typing.get_args(option)
             sized = items[-1] is Ellipsis or len(items) == len(value)
             if sized and all(type(v) is items[0] for v in value):
+                for v in value if items[0] is int else ():
+                    _check_span(name, v, _int_span(name), problems)
                 return tuple(value)
         elif origin is float and isinstance(value, int | float) and not isinstance(value, bool):
             _check_span(name, value, _float_span(name), problems)

@@ -468,6 +468,13 @@ def test_options_that_contradict_or_make_no_sense(keys, match):
     assert re.search(match, complaint(lambda: zoo.from_config(LLAMA | keys), ValueError))
 
 
+def test_sizes_in_pairs_are_sizes():
+    vit = {"model_type": "vit", "hidden_size": 8, "num_attention_heads": 2, "patch_size": 4}
+    for odd in ([-8, -8], [0, 8], [8, 10**30]):
+        text = complaint(lambda odd=odd: zoo.from_config(vit | {"image_size": odd}), ValueError)
+        assert re.match(r"config: image_size: found (-8|0|1000000+), expected 1 to", text), text
+
+
 def test_configs_that_cannot_be_written_as_json():
     circle: dict = {}
     circle["circle"] = circle

@@ -5,6 +5,7 @@ environment (`HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`) apply. What
 again as one built-in error that tells what to do.
 """
 
+import importlib.util
 import os
 import re
 from collections.abc import Sequence
@@ -90,7 +91,7 @@ def weights_files(
 ) -> Weights:
     """Return the first of `FORMATS` that a repository has, whole or as an index with shards.
 
-    The repository is listed once; only an index is downloaded. Without a connection the files in
+    What only torch reads comes last where torch is not installed. The repository is listed once; only an index is downloaded. Without a connection the files in
     the cache are listed. `variant` ("fp16") selects `model.fp16.safetensors` and the like.
 
     Raises:
@@ -106,7 +107,8 @@ def weights_files(
     }
     names, unreachable = _list(repo, **where)
     suffix = f".{variant}" if variant else ""
-    for kind, name in FORMATS.items():
+    torch = importlib.util.find_spec("torch") is not None
+    for kind, name in sorted(FORMATS.items(), key=lambda item: item[0] == "pytorch" and not torch):
         stem, extension = os.path.splitext(name)
         whole, index = f"{stem}{suffix}{extension}", f"{name}.index{suffix}.json"
         if whole in names:

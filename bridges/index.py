@@ -80,7 +80,7 @@ def open_shards(index: Path) -> dict[str, TensorFile]:
     files: dict[str, TensorFile] = {}
     try:
         _open_all(index, weight_map, files)
-        _check_index(index, weight_map, files)
+        check_index(index, weight_map, files)
     except BaseException:
         for file in files.values():
             file.close()
@@ -98,7 +98,8 @@ def _open_all(index: Path, weight_map: Mapping[str, str], files: dict[str, Tenso
     refuse(index, missing, "download what is missing, or the whole folder again")
 
 
-def _check_index(index: Path, weight_map: Mapping[str, str], files: Mapping[str, Any]) -> None:
+def check_index(index: Path, weight_map: Mapping[str, str], files: Mapping[str, Any]) -> None:
+    """Refuse an index that does not say what its shards hold."""
     problems = [
         f"{show(name)} is not in {shard}"
         for name, shard in weight_map.items()

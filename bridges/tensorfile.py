@@ -57,13 +57,13 @@ class TensorFile:
             CheckpointError: the file has become shorter since it was opened.
         """
         nbytes = find(self.names, name, self.path).nbytes
-        view = _bytes_of(out)
+        view = bytes_of(out)
         if not 0 <= start <= start + len(view) <= nbytes:
             raise ValueError(
                 f"{self.path}: {name}: asked for bytes {start} to {start + len(view)}, "
                 f"expected a range within its {nbytes}; use a smaller buffer"
             )
-        _fill(self._file, view, self._starts[name] + start, f"{self.path}: {name}")
+        fill(self._file, view, self._starts[name] + start, f"{self.path}: {name}")
 
     def read(self, name: str) -> np.ndarray:
         """Return one whole tensor as a new array, aligned so that JAX on CPU may alias it.
@@ -156,11 +156,12 @@ def _header_bytes(file: Any, size: int, path: Path) -> tuple[bytes, int]:
 def read_bytes(file: Any, length: int, position: int, where: object) -> bytes:
     """Return `length` bytes of a file from `position` on."""
     data = bytearray(length)
-    _fill(file, memoryview(data), position, where)
+    fill(file, memoryview(data), position, where)
     return bytes(data)
 
 
-def _fill(file: Any, view: memoryview, position: int, where: object) -> None:
+def fill(file: Any, view: memoryview, position: int, where: object) -> None:
+    """Fill a buffer with the bytes of a file from `position` on."""
     done = 0
     while done < len(view):
         count = os.preadv(file.fileno(), [view[done : done + _CHUNK]], position + done)
@@ -172,7 +173,8 @@ def _fill(file: Any, view: memoryview, position: int, where: object) -> None:
         done += count
 
 
-def _bytes_of(out: Any) -> memoryview:
+def bytes_of(out: Any) -> memoryview:
+    """Return the bytes of a buffer, or of an array, to be written to."""
     array = out if isinstance(out, np.ndarray) else np.asarray(memoryview(out))
     if not (array.flags.c_contiguous and array.flags.writeable):
         raise ValueError("out: the buffer to read into must be contiguous and writable")

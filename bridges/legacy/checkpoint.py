@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bridges.header import CheckpointError, TensorInfo, refuse, show
-from bridges.index import _check_index as check_index
-from bridges.index import read_index
+from bridges.index import check_index, read_index
 from bridges.legacy.rules import Place
 from bridges.legacy.stored import Stored, copy_bytes
-from bridges.tensorfile import _bytes_of as bytes_of
-from bridges.tensorfile import aligned, find, open_file, read_bytes
+from bridges.tensorfile import aligned, bytes_of, find, open_file, read_bytes
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bridges.header import DTYPES, TensorInfo
-from bridges.tensorfile import _fill as fill
-from bridges.tensorfile import aligned
+from bridges.tensorfile import aligned, fill
 
 SLAB = 1 << 20
 BY_NAME: Mapping[str, np.dtype] = MappingProxyType({dtype.name: dtype for dtype in DTYPES.values()})

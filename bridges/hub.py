@@ -91,8 +91,9 @@ def weights_files(
 ) -> Weights:
     """Return the first of `FORMATS` that a repository has, whole or as an index with shards.
 
-    What only torch reads comes last where torch is not installed. The repository is listed once; only an index is downloaded. Without a connection the files in
-    the cache are listed. `variant` ("fp16") selects `model.fp16.safetensors` and the like.
+    What only torch reads comes last where torch is not installed. The repository is listed once;
+    only an index is downloaded. Without a connection the files in the cache are listed. `variant`
+    ("fp16") selects `model.fp16.safetensors` and the like.
 
     Raises:
         FileNotFoundError: there are no weights, or what `snapshot` raises it for.

@@ -233,6 +233,15 @@ def refer(row: Row, reference: torch.nn.Module, given: Mapping[str, np.ndarray],
     return reference(**tensors, **dict(row.flags), **flags)
 
 
+def refer_exactly(one: Case, given: Mapping[str, np.ndarray], **flags: Any):
+    """The same in float64."""
+    wide = {k: x.astype(np.float64) if x.dtype == np.float32 else x for k, x in given.items()}
+    with torch.no_grad():
+        out = refer(one.row, one.reference.double(), wide, **flags)
+    one.reference.float()
+    return out
+
+
 def fields(out: zoo.outputs.Output) -> dict[str, Any]:
     """Arrays of an output by name, without caches and inner states."""
     return {name: out[name] for name in FIELDS if name in out}

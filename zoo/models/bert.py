@@ -330,8 +330,9 @@ def choice_apply(c: Config, params: Tree, **inputs: Any) -> LogitsOutput:
     batch, choices = main.shape[:2]
 
     def flat(name: str, x: Any) -> Any:
-        per_choice = name.endswith(("_ids", "_mask", "_embeds")) and x is not None and x.ndim > 2
-        return x.reshape(batch * choices, *x.shape[2:]) if per_choice else x
+        if getattr(x, "ndim", 0) < 3 or not name.endswith(("_ids", "_mask", "_embeds")):
+            return x
+        return x.reshape(batch * choices, *x.shape[2:])
 
     body = apply(c, params, **{name: flat(name, x) for name, x in inputs.items()})
     scores = classifier(c, params, body["pooler_output"], inputs)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 import torch
 import transformers
+from importing import python
 from table import Row, duration
 from timing import interleave
 
@@ -78,8 +80,9 @@ def llama() -> Any:
 CASES = {
     "Llama, float32": Case(llama),
     "Llama, bfloat16 to float32": Case(llama, stored="bfloat16"),
-    "GPT-2 small, float32 (transposed)": Case(transformers.GPT2Config),
+    "GPT-2 small, float32 (fused)": Case(transformers.GPT2Config),
 }
+STARTS = {"Llama, float32": Case(llama)}
 PEAKS = {
     "Llama, float32": Case(llama),
     "Llama, bfloat16 to float32": Case(llama, stored="bfloat16"),
@@ -90,8 +93,9 @@ PEAKS = {
 def rows(
     chosen: Callable[[str], bool], rounds: int
 ) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
-    """Times, then peaks of memory."""
-    for kind, cases, run in (("load", CASES, measure), ("memory", PEAKS, peak)):
+    """Times, in this process and in new ones, then peaks of memory."""
+    kinds = (("load", CASES, measure), ("start and load", STARTS, start), ("memory", PEAKS, peak))
+    for kind, cases, run in kinds:
         for what, case in cases.items():
             name = f"{kind}: {what}"
             if chosen(name):
@@ -163,6 +167,30 @@ def measure(name: str, case: Case, rounds: int) -> list[Row]:
         f"fromfile {duration(times['read'].least)}",
     )
     return [first, second]
+
+
+def start(name: str, case: Case, rounds: int) -> list[Row]:
+    """What a script waits for: a new interpreter, the imports, the model ready to run."""
+    loads = {
+        "zoo": "import jax, zoo; jax.block_until_ready(zoo.from_pretrained({!r}).params)",
+        "transformers": "import transformers; "
+        "transformers.AutoModelForCausalLM.from_pretrained({!r})",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        save(case, folder)
+        calls = {who: partial(python, code.format(folder)) for who, code in loads.items()}
+        times = interleave(calls, rounds=rounds, pause=0.1)
+    mine, other = times["zoo"], times["transformers"]
+    row = Row(
+        name,
+        duration(mine.least),
+        f"{duration(other.least)} transformers",
+        mine.least / other.least,
+        mine.median / other.median,
+        sense="<=",
+        target=FASTER,
+    )
+    return [row]
 
 
 def touch(arrays: Iterable[np.ndarray]) -> None:

@@ -56,7 +56,8 @@ class Row:
       inputs: names of the inputs that are given.
       flags: inputs that are the same for all.
       as_written: the file is `config` itself, not what transformers writes, to read old spellings.
-      main: every property is tested; for other rows outputs, gradients and what they concern.
+      main: every property is tested; for other rows what they concern, and gradients only by
+        `make test-long`.
       causal: no output depends on a later token.
       decodes: cached decoding is tested.
       grows: the rotation depends on the length of the text, so that a cache, whose keys keep
@@ -125,7 +126,7 @@ def bert() -> list[Row]:
         one("question", "ForQuestionAnswering", {"num_labels": 2}, main=True),
         one("sequence-one-label", "ForSequenceClassification", {"num_labels": 1}),
         one("token-five-labels", "ForTokenClassification", {"num_labels": 5}),
-        one("masked-lm-untied", "ForMaskedLM", UNTIED, dead=dead_bias),
+        one("masked-lm-untied", "ForMaskedLM", UNTIED, dead=dead_bias, main=True),
         one("pretraining-untied", "ForPreTraining", UNTIED, dead=dead_bias),
         one("model-decoder", "Model", {"is_decoder": True}, causal=True),
         one("model-relu-eps", "Model", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
@@ -272,7 +273,7 @@ def llama() -> list[Row]:
         lm("head-smaller", {"head_dim": 6, "num_key_value_heads": 2}),
         lm("attention-bias", {"attention_bias": True}, decodes=True),
         lm("mlp-bias", {"mlp_bias": True}),
-        lm("both-biases-tied", {"attention_bias": True, "mlp_bias": True, **TIED}),
+        lm("both-biases-tied", {"attention_bias": True, "mlp_bias": True, **TIED}, main=True),
         lm("theta", rope5("default")),
         lm("theta-written-by-4", theta, as_written=True),
         lm("linear", rope5("linear"), decodes=True),

@@ -6,19 +6,17 @@ Shapes and dtypes are checked under `jax.jit` as well; values only where they ar
 import difflib
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from zoo.forward import Forward
 from zoo.layers import cache as caching
 from zoo.layers import stack
 from zoo.spec import Tree, abstract
-
-if TYPE_CHECKING:
-    from zoo.model import Forward
 
 FLAGS = ("output_hidden_states", "interpolate_pos_encoding")
 MAIN = {"input_ids": 2, "inputs_embeds": 3, "pixel_values": 4}  # and their ranks
@@ -27,7 +25,7 @@ WHOLE = ("input_ids", "token_type_ids", "position_ids", "mc_token_ids")
 
 
 def check(
-    forward: "Forward", layers: str, inputs: Mapping[str, Any]
+    forward: Forward, layers: str, inputs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, bool]]:
     """Splits inputs into arrays and flags, and refuses what cannot be meant.
 
@@ -110,7 +108,7 @@ def _check_dtype(name: str, x: Any, where: str) -> None:
         raise ValueError(f"{where}: {name} has dtype {x.dtype}, expected integers; cast it")
 
 
-def _check_main(forward: "Forward", name: str, x: Any, where: str) -> None:
+def _check_main(forward: Forward, name: str, x: Any, where: str) -> None:
     rank = MAIN[name]
     several = forward.task.name == "multiple-choice" and x.ndim == rank + 1
     if x.ndim != rank and not several:
@@ -151,7 +149,7 @@ def _check_tokens(arrays: Mapping[str, Any], shape: tuple[int, ...], where: str)
 
 
 def _check_patches(
-    forward: "Forward", arrays: Mapping[str, Any], shape: tuple[int, ...], where: str
+    forward: Forward, arrays: Mapping[str, Any], shape: tuple[int, ...], where: str
 ) -> None:
     """Shapes beside images [B, C, H, W]."""
     down, across = forward.config.patch
@@ -165,7 +163,7 @@ def _check_patches(
             )
 
 
-def _check_values(forward: "Forward", arrays: Mapping[str, Any], where: str) -> None:
+def _check_values(forward: Forward, arrays: Mapping[str, Any], where: str) -> None:
     limits = forward.architecture.module.limits(forward.config)
     for name, limit in limits.items():
         x = arrays.get(name)
@@ -180,7 +178,7 @@ def _check_values(forward: "Forward", arrays: Mapping[str, Any], where: str) -> 
 
 
 @functools.lru_cache(maxsize=64)
-def _cache_shapes(forward: "Forward", layers: str, batch: int, length: int) -> Tree:
+def _cache_shapes(forward: Forward, layers: str, batch: int, length: int) -> Tree:
     specs = forward.architecture.module.cache_specs
     return abstract(specs(forward.config, batch, length, layers=getattr(stack, layers)))
 
@@ -190,7 +188,7 @@ def _shapes(tree: Tree) -> Tree:
 
 
 def _check_cache(
-    forward: "Forward", layers: str, cache: Any, shape: tuple[int, ...], where: str
+    forward: Forward, layers: str, cache: Any, shape: tuple[int, ...], where: str
 ) -> None:
     """A cache against the tokens [B, T] that are to enter it."""
     if not isinstance(cache, caching.Cache):

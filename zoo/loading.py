@@ -19,7 +19,8 @@ from bridges.repository import COMPANIONS, Origin, licence, pooling
 from sharding import rules as sharding_rules
 from zoo import matching, memory, registry, spec
 from zoo.errors import UnknownNameError
-from zoo.model import Forward, Model
+from zoo.forward import Forward
+from zoo.model import Model
 from zoo.spec import Tree
 
 log = logging.getLogger("zoo")

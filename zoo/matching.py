@@ -7,7 +7,7 @@ import numpy as np
 
 from bridges import checkpoint
 from zoo import spec
-from zoo.model import Forward
+from zoo.forward import Forward
 
 log = logging.getLogger("zoo")
 

@@ -3,58 +3,18 @@
 import dataclasses
 import functools
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from bridges.repository import NEW, Origin
-from zoo import hint, memory, registry, spec
+from zoo import hint, memory, spec
 from zoo import inputs as checks
+from zoo.forward import Forward, specs
 from zoo.layers import stack
-from zoo.layers.pooling import Pooling, pool
-from zoo.outputs import BaseOutput, Output
+from zoo.outputs import Output
 from zoo.spec import Tree
-from zoo.tasks import Task
-
-
-class Forward(NamedTuple):
-    """Everything static about a forward pass: which function, with which config.
-
-    Attributes:
-      model_type: the architecture.
-      class_name: the Hub class, a key of the architecture's `TASKS`.
-      config: the architecture's Config.
-      pooling: how to make one vector of a text, where the repository says so.
-    """
-
-    model_type: str
-    class_name: str
-    config: Any
-    pooling: Pooling | None = None
-
-    @property
-    def architecture(self) -> registry.Architecture:
-        """The architecture's module."""
-        return registry.architecture(self.model_type)
-
-    @property
-    def task(self) -> Task:
-        """The task of the class."""
-        return self.architecture.tasks[self.class_name]
-
-    def __call__(self, params: Tree, **inputs: Any) -> Output:
-        """The pure function."""
-        out = self.task.apply(self.config, params, **inputs)
-        if self.pooling is None or not isinstance(out, BaseOutput):
-            return out
-        vector = pool(out.last_hidden_state, inputs.get("attention_mask"), how=self.pooling)
-        return dataclasses.replace(out, sentence_embedding=vector)
-
-
-@functools.lru_cache(maxsize=64)
-def _specs(forward: Forward, layers: str) -> Tree:
-    return forward.task.specs(forward.config, layers=getattr(stack, layers))
 
 
 @functools.partial(jax.jit, static_argnames=("forward", "flags", "placement"))
@@ -106,7 +66,7 @@ class Model:
     @property
     def specs(self) -> Tree:
         """Declarations of the parameters, a tree of `ArraySpec` of the same structure."""
-        return _specs(self.forward, self.layers)
+        return specs(self.forward, self.layers)
 
     @property
     def licence(self) -> str | None:

@@ -16,8 +16,8 @@ from matrix_case import BY_ID, error
 
 from bridges import config as configs
 from zoo import registry, spec
+from zoo.forward import Forward
 from zoo.layers.rope import Rope
-from zoo.model import Forward
 
 KEY = jax.random.key(3)
 REFUSED = {"vit": ("image_size", "num_channels")}  # for images of the other size

@@ -4,13 +4,14 @@ Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245.
 Letters: B batch, T queries, S keys, E embed, N query heads, K kv heads, D head size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from zoo.layers import linear, norm, rope
+from zoo.layers import cache as caching
+from zoo.layers import linear, norm, rope, stack
 from zoo.layers.dropout import dropout
 from zoo.markers import op
 from zoo.spec import ArraySpec, Tree, zeros
@@ -62,15 +63,24 @@ def specs(
     return tree
 
 
-def cache_specs(*, batch: int, length: int, kv_heads: int, head_dim: int) -> KVCache:
-    """Room for `length` tokens of one layer."""
+def cache_specs(
+    kinds: Sequence[str],
+    *,
+    batch: int,
+    length: int,
+    kv_heads: int,
+    head_dim: int,
+    layers: stack.Build = stack.loop,
+) -> caching.Cache:
+    """Room for `length` tokens in every layer."""
     one = ArraySpec(
         shape=(batch, length, kv_heads, head_dim),
         axes=("batch", "length", "kv_heads", "head_dim"),
         init=zeros,
         name="cache.{}",
     )
-    return KVCache(one, one)
+    both = layers(kinds, lambda kind: KVCache(one, one))
+    return caching.specs(both, batch=batch, length=length)
 
 
 @op("attention")

@@ -137,10 +137,14 @@ def cache_specs(
     c: Config, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
     """Keys and values of `length` tokens in every layer, for BERT as a decoder."""
-    one = attention.cache_specs(
-        batch=batch, length=length, kv_heads=c.num_attention_heads, head_dim=c.head_dim
+    return attention.cache_specs(
+        c.kinds,
+        batch=batch,
+        length=length,
+        kv_heads=c.num_attention_heads,
+        head_dim=c.head_dim,
+        layers=layers,
     )
-    return caching.specs(layers(c.kinds, lambda kind: one), batch=batch, length=length)
 
 
 @block

@@ -148,8 +148,14 @@ def cache_specs(
     c: Config, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
     """Keys and values of `length` tokens in every layer."""
-    one = attention.cache_specs(batch=batch, length=length, kv_heads=c.n_head, head_dim=c.head_dim)
-    return caching.specs(layers(c.kinds, lambda kind: one), batch=batch, length=length)
+    return attention.cache_specs(
+        c.kinds,
+        batch=batch,
+        length=length,
+        kv_heads=c.n_head,
+        head_dim=c.head_dim,
+        layers=layers,
+    )
 
 
 @block

@@ -138,10 +138,14 @@ def cache_specs(
     c: Any, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
     """Keys and values of `length` tokens in every layer."""
-    one = attention.cache_specs(
-        batch=batch, length=length, kv_heads=c.num_key_value_heads, head_dim=c.head_dim
+    return attention.cache_specs(
+        c.kinds,
+        batch=batch,
+        length=length,
+        kv_heads=c.num_key_value_heads,
+        head_dim=c.head_dim,
+        layers=layers,
     )
-    return caching.specs(layers(c.kinds, lambda kind: one), batch=batch, length=length)
 
 
 @block

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo import hint
-from zoo.model import Forward, Model
+from zoo.forward import Forward
+from zoo.model import Model
 from zoo.pipelines.rows import bucket
 from zoo.spec import Tree
 

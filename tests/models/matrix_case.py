@@ -247,25 +247,14 @@ def fields(out: zoo.outputs.Output) -> dict[str, Any]:
     return {name: out[name] for name in FIELDS if name in out}
 
 
-def weight(name: str, shape: tuple[int, ...], given: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The random linear functional whose gradient is compared: it ignores padding, as losses do.
-
-    The output of a query that sees no key is equal too, but torch lets a gradient through its
-    scores and the zoo does not.
-    """
-    x = seeded(name).normal(size=shape).astype(np.float32)
-    keep = given.get("attention_mask")
-    if keep is not None and shape[: keep.ndim] == keep.shape:
-        x = x * keep.reshape(*keep.shape, *(1,) * (x.ndim - keep.ndim)).astype(np.float32)
-    return x
+def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The random linear functional whose gradient is compared, padding and all."""
+    return seeded(name).normal(size=shape).astype(np.float32)
 
 
 def trained_on(row: Row) -> dict[str, np.ndarray]:
-    """Inputs for gradients: where the output of any token counts, every token sees some other."""
+    """Inputs for gradients."""
     given = inputs(row)
-    if row.causal and row.class_name in ("GPT2DoubleHeadsModel", "BertModel"):
-        given["attention_mask"] = np.maximum.accumulate(given["attention_mask"][..., ::-1], -1)
-        given["attention_mask"] = given["attention_mask"][..., ::-1].copy()
     return {k: x if x.dtype.kind in "bf" else x.astype(np.int32) for k, x in given.items()}
 
 
@@ -278,7 +267,7 @@ def _gradient(id: str) -> Any:
 
     def functional(params: Any) -> jax.Array:
         out = fields(model.apply(params, **given, **dict(row.flags)))
-        return sum(jnp.vdot(weight(name, x.shape, given), x) for name, x in out.items())
+        return sum(jnp.vdot(weight(name, x.shape), x) for name, x in out.items())
 
     return jax.jit(jax.grad(functional))
 
@@ -298,7 +287,7 @@ def reference_gradients(id: str, scale: float) -> dict[str, np.ndarray]:
     out = refer(one.row, one.reference, given)
     names = [name for name in out if name in FIELDS]
     one.reference.zero_grad()
-    weights = {name: torch.from_numpy(weight(name, out[name].shape, given)) for name in names}
+    weights = {name: torch.from_numpy(weight(name, out[name].shape)) for name in names}
     sum((out[name] * x).sum() for name, x in weights.items()).backward()
     twin = built(one.row)
     grads = {n: p.grad for n, p in one.reference.named_parameters()}

@@ -100,7 +100,8 @@ def attention(
 
     `mask` is True where a query may attend and broadcasts to [B, N, T, S]; `bias` is added to the
     scaled scores; `key` switches on dropout of the probabilities at `rate`. A query that may
-    attend to nothing attends to everything equally, as in transformers.
+    attend to nothing attends to everything equally and passes its gradient on, as in transformers:
+    the mask is added, and swallows the score.
     """
     groups = q.shape[2] // k.shape[2]
     if groups > 1:
@@ -112,7 +113,7 @@ def attention(
     if softcap is not None:
         scores = softcap * jnp.tanh(scores / softcap)
     if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+        scores = scores + jnp.where(mask, 0.0, jnp.finfo(scores.dtype).min).astype(scores.dtype)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     total = weights.sum(-1, keepdims=True)
     weights = dropout(weights.astype(v.dtype), key, rate=rate)

@@ -80,15 +80,17 @@ def _resolve(target: Path, overwrite: bool) -> Path:
 def _begin(target: Path) -> tuple[Path, int]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _clean(target)
+        with _turn(target.parent):  # a folder that was just exchanged is no leftover
+            _clean(target)
         for _ in range(8):
             folder = _sibling(target, _SAVING)
             folder.mkdir()
-            if target.exists():  # a private folder is private while it is written
-                folder.chmod(stat.S_IMODE(target.stat().st_mode) | stat.S_IRWXU)
             lock = _lock(folder, required=False)
-            if lock is not None:
-                return folder, lock
+            if lock is None:  # another save took it for a leftover before it was locked
+                continue
+            with suppress(FileNotFoundError):  # a private folder is private while it is written
+                folder.chmod(stat.S_IMODE(target.stat().st_mode) | stat.S_IRWXU)
+            return folder, lock
         raise OSError(errno.EBUSY, "other saves are in the way; try again", str(target))
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import constants, errors
-from huggingface_hub.utils import close_session
+from huggingface_hub.utils import close_session, enable_progress_bars
 
 from bridges import hub as bridge
 from bridges.hub import Weights, commit_of, is_local, push, snapshot, weights_files
@@ -411,6 +411,7 @@ def test_push_refused(hub, saved, monkeypatch):
 
 
 def test_progress_bars(hub, model, capsys):
+    enable_progress_bars()  # whatever other tests have said
     snapshot("me/model", ["config.json"], progress=False)
     assert capsys.readouterr().err == ""
     snapshot("me/model", ["*.safetensors"])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from zoo.markers import op
 
@@ -70,6 +71,6 @@ def check(name: str, *, where: str) -> str:
 
 
 @op("activation")
-def activation(x: jax.Array, *, name: str) -> jax.Array:
+def activation(x: Float[Array, "*shape"], *, name: str) -> Float[Array, "*shape"]:
     """Applies the activation that `config.json` calls `name`, element by element."""
     return ACTIVATIONS[name](x)

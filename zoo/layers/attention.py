@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from zoo.layers import cache as caching
 from zoo.layers import linear, norm, rope, stack
@@ -85,17 +86,17 @@ def cache_specs(
 
 @op("attention")
 def attention(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    mask: jax.Array | None,
-    bias: jax.Array | None = None,
+    q: Float[Array, "b t n d"],
+    k: Float[Array, "b s k d"],
+    v: Float[Array, "b s k d"],
+    mask: Bool[Array, "#b #n #t s"] | None,
+    bias: Float[Array, "#b #n #t s"] | None = None,
     key: jax.Array | None = None,
     *,
     scale: float,
     softcap: float | None = None,
     rate: float = 0.0,
-) -> jax.Array:
+) -> Float[Array, "b t n d"]:
     """q [B, T, N, D], k and v [B, S, K, D] -> [B, T, N, D].
 
     `mask` is True where a query may attend and broadcasts to [B, N, T, S]; `bias` is added to the

@@ -2,12 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from zoo.markers import op
 
 
 @op("dropout")
-def dropout(x: jax.Array, key: jax.Array | None, *, rate: float) -> jax.Array:
+def dropout(
+    x: Float[Array, "*shape"], key: jax.Array | None, *, rate: float
+) -> Float[Array, "*shape"]:
     """Zeroes each element with probability `rate` and scales the rest; the identity without key."""
     if key is None or rate == 0:
         return x

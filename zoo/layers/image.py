@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from zoo.markers import op
 from zoo.spec import ArraySpec, Tree, scope, zeros
@@ -42,7 +43,9 @@ def patch_specs(name: str, embed: int, channels: int, patch: tuple[int, int]) ->
 
 
 @op("patches")
-def patches(p: Tree, pixels: jax.Array, *, patch: tuple[int, int]) -> jax.Array:
+def patches(
+    p: Tree, pixels: Float[Array, "b c h w"], *, patch: tuple[int, int]
+) -> Float[Array, "b p e"]:
     """Pixels [B, C, H, W] -> [B, P, E], row by row; margins that fill no patch are left out."""
     x = jax.lax.conv_general_dilated(
         pixels, p["weight"], patch, "VALID", dimension_numbers=("NCHW", "OIHW", "NCHW")

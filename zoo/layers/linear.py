@@ -7,6 +7,7 @@ head size.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
 
 from zoo.markers import op
 from zoo.spec import ArraySpec, Init, Part, Tree, normal, scope, zeros
@@ -111,25 +112,27 @@ def _product(p: Tree, x: jax.Array, out_in: str, in_out: str) -> jax.Array:
 
 
 @op("linear")
-def linear(p: Tree, x: jax.Array) -> jax.Array:
+def linear(p: Tree, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
     """x [..., in] -> [..., out]; adds a bias exactly when the tree holds one."""
     return _product(p, x, "...i,oi->...o", "...i,io->...o")
 
 
 @op("linear_to_heads")
-def to_heads(p: Tree, x: jax.Array) -> jax.Array:
+def to_heads(p: Tree, x: Float[Array, "b t e"]) -> Float[Array, "b t n d"]:
     """x [B, T, E] -> [B, T, N, D]."""
     return _product(p, x, "bte,nde->btnd", "bte,end->btnd")
 
 
 @op("linear_from_heads")
-def from_heads(p: Tree, x: jax.Array) -> jax.Array:
+def from_heads(p: Tree, x: Float[Array, "b t n d"]) -> Float[Array, "b t e"]:
     """x [B, T, N, D] -> [B, T, E]."""
     return _product(p, x, "btnd,end->bte", "btnd,nde->bte")
 
 
 @op("embedding")
-def embedding(p: Tree, ids: jax.Array, *, padding_idx: int | None = None) -> jax.Array:
+def embedding(
+    p: Tree, ids: Integer[Array, "..."], *, padding_idx: int | None = None
+) -> Float[Array, "... e"]:
     """Ids int [...] -> rows [..., E].
 
     The row `padding_idx` receives no gradient, as in PyTorch. Ids outside the table are clamped:

@@ -1,6 +1,6 @@
 """Feed-forward networks: two linear maps around an activation, plain or gated."""
 
-import jax
+from jaxtyping import Array, Float
 
 from zoo.layers import linear
 from zoo.layers.activation import activation
@@ -26,7 +26,7 @@ def plain_specs(
     }
 
 
-def plain(p: Tree, x: jax.Array, *, act: str) -> jax.Array:
+def plain(p: Tree, x: Float[Array, "*b e"], *, act: str) -> Float[Array, "*b e"]:
     """x [B, T, E] -> [B, T, E]."""
     return linear.linear(p["down"], activation(linear.linear(p["up"], x), name=act))
 
@@ -40,7 +40,7 @@ def gated_specs(*, embed: int, hidden: int, bias: bool = False) -> Tree:
     }
 
 
-def gated(p: Tree, x: jax.Array, *, act: str) -> jax.Array:
+def gated(p: Tree, x: Float[Array, "*b e"], *, act: str) -> Float[Array, "*b e"]:
     """x [B, T, E] -> [B, T, E]: `down(act(gate(x)) * up(x))`."""
     gate = activation(linear.linear(p["gate"], x), name=act)
     return linear.linear(p["down"], gate * linear.linear(p["up"], x))

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from zoo.markers import op
 from zoo.spec import ArraySpec, Init, Tree, ones, scope, zeros
@@ -22,7 +23,7 @@ def _row(p: jax.Array, like: jax.Array) -> jax.Array:
 
 
 @op("layer_norm")
-def layer_norm(p: Tree, x: jax.Array, *, eps: float) -> jax.Array:
+def layer_norm(p: Tree, x: Float[Array, "... e"], *, eps: float) -> Float[Array, "... e"]:
     """x [..., E] -> [..., E]. Ba et al. 2016, arXiv:1607.06450."""
     y = x.astype(jnp.float32)
     y = y - jnp.mean(y, -1, keepdims=True)
@@ -34,7 +35,7 @@ def layer_norm(p: Tree, x: jax.Array, *, eps: float) -> jax.Array:
 
 
 @op("rms_norm")
-def rms_norm(p: Tree, x: jax.Array, *, eps: float) -> jax.Array:
+def rms_norm(p: Tree, x: Float[Array, "... e"], *, eps: float) -> Float[Array, "... e"]:
     """x [..., E] -> [..., E]. Zhang and Sennrich 2019, arXiv:1910.07467.
 
     As in the Llama checkpoints' code, the scale is applied after rounding to the dtype of `x`.

@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
@@ -24,7 +25,9 @@ class Pooling:
     normalize: bool = False
 
 
-def pool(x: jax.Array, attention_mask: jax.Array | None, *, how: Pooling) -> jax.Array:
+def pool(
+    x: Float[Array, "b t e"], attention_mask: jax.Array | None, *, how: Pooling
+) -> Float[Array, "b m"]:
     """x [B, T, E] -> [B, modes * E], over the tokens where `attention_mask` [B, T] is 1."""
     mask = jnp.ones(x.shape[:2], x.dtype)
     if attention_mask is not None:

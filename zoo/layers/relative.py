@@ -5,6 +5,7 @@ Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2020, arXiv:2009.13658.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from zoo.spec import ArraySpec, Tree, scope
 
@@ -16,8 +17,13 @@ def specs(name: str, positions: int, head_dim: int) -> Tree:
 
 
 def scores(
-    p: Tree, q: jax.Array, k: jax.Array, start: jax.Array | None, *, keys_too: bool
-) -> jax.Array:
+    p: Tree,
+    q: Float[Array, "b t n d"],
+    k: Float[Array, "b s n d"],
+    start: jax.Array | None,
+    *,
+    keys_too: bool,
+) -> Float[Array, "b n t s"]:
     """q [B, T, N, D] from slot `start` on, k [B, S, N, D] -> unscaled scores [B, N, T, S].
 
     `keys_too` adds the product with the keys (`relative_key_query`) to that with the queries.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from zoo.markers import op
 
@@ -161,7 +162,7 @@ def _yarn(rope: Rope, dim: int, longest: jax.Array, trained: int) -> Frequencies
         """The (fractional) dimension that turns this often within the original context."""
         return dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(rope.rope_theta))
 
-    low, high = dimension(rope.beta_fast or 32), dimension(rope.beta_slow or 1)
+    low, high = dimension(rope.beta_fast or 32.0), dimension(rope.beta_slow or 1.0)
     if rope.truncate is not False:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
@@ -256,7 +257,7 @@ def rotation(rope: Rope, positions: jax.Array, *, head_dim: int, trained: int) -
 
 
 @op("rope")
-def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
+def rotate(x: Float[Array, "b t n d"], rotation: Rotation) -> Float[Array, "b t n d"]:
     """x [B, T, heads, D] -> same, each head rotated by its position.
 
     Only the first dimensions are rotated where the rotation covers fewer than D.

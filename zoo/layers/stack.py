@@ -8,7 +8,7 @@ compiles in the same time at any depth. `loop` and `stacked` build the declarati
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -61,6 +61,7 @@ class Stacked:
     runs: tuple[tuple[Tree, ...], ...]
 
 
+@runtime_checkable
 class Build(Protocol):
     """`loop` or `stacked`."""
 
@@ -90,6 +91,7 @@ def stacked(kinds: Sequence[str], of: Callable[[str], Tree]) -> Tree:
     )
 
 
+@runtime_checkable
 class Step(Protocol):
     """One layer: x in, x out, with its kind, parameters, cache, number and dropout key."""
 

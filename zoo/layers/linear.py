@@ -103,30 +103,39 @@ def embedding_specs(name: str, vocab: int, embed: int, *, axis: str | None = "vo
     return scope(name, {"weight": weight})
 
 
-def _product(p: Tree, x: jax.Array, out_in: str, in_out: str) -> jax.Array:
+def _product(p: Tree, x: jax.Array) -> jax.Array:
+    """x [..., in] -> [..., out], the weight's other axes taken together as `out`.
+
+    XLA on CPU multiplies by a matrix twice as fast as by an array of three axes.
+    """
     if "weight_io" in p:
-        y = jnp.einsum(in_out, x, p["weight_io"])
-    else:
-        y = jnp.einsum(out_in, x, p["weight"])
+        w = p["weight_io"]
+        return jnp.einsum("...i,io->...o", x, w.reshape(x.shape[-1], -1))
+    return jnp.einsum("...i,oi->...o", x, p["weight"].reshape(-1, x.shape[-1]))
+
+
+def _biased(y: jax.Array, p: Tree) -> jax.Array:
     return y + jnp.broadcast_to(p["bias"], y.shape) if "bias" in p else y
 
 
 @op("linear")
 def linear(p: Tree, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
     """x [..., in] -> [..., out]; adds a bias exactly when the tree holds one."""
-    return _product(p, x, "...i,oi->...o", "...i,io->...o")
+    return _biased(_product(p, x), p)
 
 
 @op("linear_to_heads")
 def to_heads(p: Tree, x: Float[Array, "b t e"]) -> Float[Array, "b t n d"]:
     """x [B, T, E] -> [B, T, N, D]."""
-    return _product(p, x, "bte,nde->btnd", "bte,end->btnd")
+    w = p["weight_io"] if "weight_io" in p else p["weight"]
+    heads = w.shape[1:] if "weight_io" in p else w.shape[:-1]
+    return _biased(_product(p, x).reshape(*x.shape[:-1], *heads), p)
 
 
 @op("linear_from_heads")
 def from_heads(p: Tree, x: Float[Array, "b t n d"]) -> Float[Array, "b t e"]:
     """x [B, T, N, D] -> [B, T, E]."""
-    return _product(p, x, "btnd,end->bte", "btnd,nde->bte")
+    return _biased(_product(p, x.reshape(*x.shape[:-2], -1)), p)
 
 
 @op("embedding")

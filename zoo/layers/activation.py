@@ -15,6 +15,14 @@ from jaxtyping import Array, Float
 from zoo.markers import op
 
 
+def _gelu(x: jax.Array) -> jax.Array:
+    """Hendrycks and Gimpel 2016, arXiv:1606.08415.
+
+    By erf, as in PyTorch: `jax.nn.gelu` takes erfc, which costs more than twice as much on CPU.
+    """
+    return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
 def _gelu_fast(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1 + jnp.tanh(x * 0.7978845608 * (1 + 0.044715 * x * x)))
 
@@ -29,16 +37,15 @@ def _sqrtsoftplus(x: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(jax.nn.softplus(x), jnp.asarray(tiny, x.dtype)))
 
 
-GELU = functools.partial(jax.nn.gelu, approximate=False)
 GELU_TANH = functools.partial(jax.nn.gelu, approximate=True)
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": GELU,
-    "gelu_10": lambda x: jnp.clip(GELU(x), -10, 10),
+    "gelu": _gelu,
+    "gelu_10": lambda x: jnp.clip(_gelu(x), -10, 10),
     "gelu_accurate": GELU_TANH,
     "gelu_fast": _gelu_fast,
     "gelu_new": GELU_TANH,
-    "gelu_python": GELU,
+    "gelu_python": _gelu,
     "gelu_python_tanh": GELU_TANH,
     "gelu_pytorch_tanh": GELU_TANH,
     "hardswish": jax.nn.hard_swish,
@@ -72,5 +79,5 @@ def check(name: str, *, where: str) -> str:
 
 @op("activation")
 def activation(x: Float[Array, "*shape"], *, name: str) -> Float[Array, "*shape"]:
-    """Applies the activation that `config.json` calls `name`, element by element."""
-    return ACTIVATIONS[name](x)
+    """Applies the activation that `config.json` calls `name`, element by element, in float32."""
+    return ACTIVATIONS[name](x.astype(jnp.float32)).astype(x.dtype)

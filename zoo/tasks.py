@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from zoo import outputs
 from zoo.layers import linear, stack
-from zoo.layers.dropout import dropout
+from zoo.layers.dropout import HEAD, dropout, fold
 from zoo.spec import Tree, scope
 
 NAMES = {
@@ -91,13 +91,8 @@ def headed(
 
 def classify(p: Tree, x: jax.Array, inputs: Mapping[str, Any], *, rate: float = 0.0) -> jax.Array:
     """Dropout, then a linear map: x [..., E] -> logits [..., C]."""
-    key = inputs.get("dropout_key")
-    if key is not None:
-        key = jax.random.fold_in(key, HEAD_KEY)
+    key = fold(inputs.get("dropout_key"), HEAD)
     return linear.linear(p, dropout(x, key, rate=rate))
-
-
-HEAD_KEY = 1 << 20  # folded into the dropout key for the head; layers fold in their numbers
 
 
 def spans(p: Tree, body: outputs.BaseOutput) -> outputs.SpanOutput:

@@ -1,10 +1,15 @@
 """Dropout. Srivastava et al. 2014. Off unless a random key is given."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from zoo.markers import op
+
+# Folded into the key of a call; layers fold in their numbers.
+EMBEDDINGS, HEAD = 1 << 19, 1 << 20
 
 
 @op("dropout")
@@ -21,3 +26,8 @@ def dropout(
 def keys(key: jax.Array | None, n: int) -> tuple[jax.Array | None, ...]:
     """`n` independent keys, or `n` times None."""
     return (None,) * n if key is None else tuple(jax.random.split(key, n))
+
+
+def fold(key: jax.Array | None, number: Any) -> jax.Array | None:
+    """The key of one part of a model, or None."""
+    return None if key is None else jax.random.fold_in(key, number)

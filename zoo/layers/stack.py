@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 
 from zoo import spec
+from zoo.layers.dropout import fold
 from zoo.spec import Tree
 
 
@@ -123,13 +124,9 @@ def run(
     inputs, caches = [], []
     for i, (kind, p) in enumerate(zip(kinds, layers, strict=True)):
         inputs.append(x)
-        x, new = step(kind, p, x, cache and cache[i], i, _fold(key, i))
+        x, new = step(kind, p, x, cache and cache[i], i, fold(key, i))
         caches.append(new)
     return x, tuple(caches) if cache else None, tuple(inputs) if collect else None
-
-
-def _fold(key: jax.Array | None, i: Any) -> jax.Array | None:
-    return None if key is None else jax.random.fold_in(key, i)
 
 
 def _scan(step, kinds, layers, x, cache, key, collect):
@@ -142,7 +139,7 @@ def _scan(step, kinds, layers, x, cache, key, collect):
             for j, kind in enumerate(r.period):
                 i = first + j
                 seen.append(x)
-                x, one = step(kind, p[j], x, cache and cache[j], i, _fold(key, i))
+                x, one = step(kind, p[j], x, cache and cache[j], i, fold(key, i))
                 new.append(one)
             return x, (tuple(new), tuple(seen) if collect else ())
 

@@ -15,13 +15,12 @@ from zoo import tasks
 from zoo.hint import hint
 from zoo.layers import activation, attention, linear, mlp, norm, relative, stack
 from zoo.layers import cache as caching
-from zoo.layers.dropout import dropout, keys
+from zoo.layers.dropout import EMBEDDINGS, dropout, fold, keys
 from zoo.layers.mask import Mask
 from zoo.markers import block
 from zoo.outputs import BaseOutput, LogitsOutput, PreTrainingOutput
 from zoo.spec import ArraySpec, Tree, scope, zeros
 
-EMBEDDINGS = 1 << 19  # folded into the dropout key for the embeddings
 IGNORED = (r"(.*\.)?embeddings\.(position_ids|token_type_ids)",)
 
 
@@ -223,8 +222,7 @@ def apply(
     if c.position_embedding_type == "absolute":
         x = x + jnp.broadcast_to(linear.embedding(embed["positions"], tokens.positions), x.shape)
     x = norm.layer_norm(embed["norm"], x, eps=c.layer_norm_eps)
-    if dropout_key is not None:
-        x = dropout(x, jax.random.fold_in(dropout_key, EMBEDDINGS), rate=c.hidden_dropout_prob)
+    x = dropout(x, fold(dropout_key, EMBEDDINGS), rate=c.hidden_dropout_prob)
     x = hint(x, "batch", "length", None)
 
     mask = Mask(valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=c.is_decoder)

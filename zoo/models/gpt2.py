@@ -16,13 +16,12 @@ from zoo import tasks
 from zoo.hint import hint
 from zoo.layers import activation, attention, linear, mlp, norm, stack
 from zoo.layers import cache as caching
-from zoo.layers.dropout import dropout, keys
+from zoo.layers.dropout import EMBEDDINGS, HEAD, dropout, fold, keys
 from zoo.layers.mask import Mask
 from zoo.markers import block
 from zoo.outputs import BaseOutput, DoubleHeadsOutput, LogitsOutput, Output
 from zoo.spec import Part, Tree, scaled_normal, scope
 
-EMBEDDINGS = 1 << 19  # folded into the dropout key for the embeddings
 ALIASES = {
     "hidden_size": "n_embd",
     "max_position_embeddings": "n_positions",
@@ -226,8 +225,7 @@ def apply(
     x = x + jnp.broadcast_to(linear.embedding(params["positions"], tokens.positions), x.shape)
     if token_type_ids is not None:
         x = x + linear.embedding(params["embed"], token_type_ids)
-    if dropout_key is not None:
-        x = dropout(x, jax.random.fold_in(dropout_key, EMBEDDINGS), rate=c.embd_pdrop)
+    x = dropout(x, fold(dropout_key, EMBEDDINGS), rate=c.embd_pdrop)
     x = hint(x, "batch", "length", None)
 
     mask = Mask(valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=True)
@@ -279,8 +277,7 @@ def double_heads(c: Config, params: Tree, **inputs: Any) -> Output:
 
     p = params["embed"] if c.tie_word_embeddings else params["head"]["lm"]
     picked = _summary_token(c, x, at)
-    if (key := inputs.get("dropout_key")) is not None:
-        key = jax.random.fold_in(key, tasks.HEAD_KEY)
+    key = fold(inputs.get("dropout_key"), HEAD)
     picked = dropout(picked, key, rate=c.summary_first_dropout)
     if "summary" in params["head"]:
         picked = linear.linear(params["head"]["summary"], picked)

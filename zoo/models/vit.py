@@ -13,13 +13,12 @@ import jax.numpy as jnp
 from zoo import tasks
 from zoo.hint import hint
 from zoo.layers import activation, attention, image, linear, mlp, norm, stack
-from zoo.layers.dropout import dropout, keys
+from zoo.layers.dropout import EMBEDDINGS, dropout, fold, keys
 from zoo.layers.mask import Mask
 from zoo.markers import block
 from zoo.outputs import BaseOutput, ImageOutput, LogitsOutput
 from zoo.spec import ArraySpec, Tree, scope, zeros
 
-EMBEDDINGS = 1 << 19  # folded into the dropout key for the embeddings
 IGNORED = ()
 
 
@@ -203,8 +202,7 @@ def apply(
         grid = pixel_values.shape[2] // c.patch[0], pixel_values.shape[3] // c.patch[1]
         positions = image.interpolate_positions(positions, c.grid, grid)
     x = x + jnp.broadcast_to(positions, x.shape)
-    if dropout_key is not None:
-        x = dropout(x, jax.random.fold_in(dropout_key, EMBEDDINGS), rate=c.hidden_dropout_prob)
+    x = dropout(x, fold(dropout_key, EMBEDDINGS), rate=c.hidden_dropout_prob)
     x = hint(x, "batch", "length", None)
 
     context = attention.Context(mask=Mask(valid=attention_mask).array())

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matrix_rows import TINY
+from families import FAMILIES
 
 import zoo.layers
 import zoo.models
@@ -108,7 +108,7 @@ OPS = {
 @pytest.mark.parametrize("model_type", OPS)
 def test_models_are_made_of_marked_parts(model_type: str):
     arch = registry.architecture(model_type)
-    config, task = configs.parse(arch, TINY[model_type]), next(iter(arch.tasks.values()))
+    config, task = configs.parse(arch, FAMILIES[model_type].tiny), next(iter(arch.tasks.values()))
     params = spec.abstract(task.specs(config))
     if model_type == "vit":
         given = {"pixel_values": jnp.zeros((1, 3, 12, 12))}

@@ -13,8 +13,9 @@ import matrix_case as cases
 import numpy as np
 import pytest
 import torch
+from families import ROWS
 from matrix_case import SCALES, case, error
-from matrix_rows import ROWS, Row
+from matrix_rows import Row
 
 import zoo
 from bridges import checkpoint
@@ -51,10 +52,10 @@ def compare(one: cases.Case, given: dict, *, hidden: bool) -> None:
 
 def differences(ours: zoo.outputs.Output, reference: Any) -> dict[str, float]:
     """Relative errors of every output and inner state."""
-    inner, wanted = (out.hidden_states or () for out in (ours, reference))
     pairs = {name: (x, reference[name]) for name, x in cases.fields(ours).items()}
-    numbered = enumerate(zip(inner, wanted, strict=True))
-    pairs |= {f"hidden_states[{i}]": pair for i, pair in numbered}
+    for name, states in cases.inner(ours).items():
+        numbered = enumerate(zip(states, reference[name], strict=True))
+        pairs |= {f"{name}[{i}]": pair for i, pair in numbered}
     return {name: error(x, y.detach()) for name, (x, y) in pairs.items()}
 
 
@@ -121,54 +122,62 @@ def halves(row: Row) -> None:
 
 def decoding(row: Row) -> None:
     """A cache filled in steps, from a prompt padded on the left, is the whole text run at once."""
-    text, keep, positions = cases.ragged(row)
+    text, source = cases.ragged(row)
+    main = next(name for name in text if name.endswith("input_ids"))
+    keep = next((x for name, x in text.items() if name.endswith("mask")), np.ones((4, 13)))
+    steps = {name: x for name, x in text.items() if not name.endswith("mask")}
     for scale in SCALES:
         model = case(row.id, scale).model
-        given = {"input_ids": text, "attention_mask": keep, "position_ids": positions}
-        whole = model(**given).logits
+        whole = model(**text, **source)
         start = cases.PROMPT
+        room = {"source": whole.encoder_last_hidden_state.shape[1]} if source else {}
         out = model(
-            **{name: x[:, :start] for name, x in given.items()},
-            cache=model.init_cache(cases.BATCH, cases.LENGTH + 3),
+            **{name: x[:, :start] for name, x in text.items()},
+            **source,
+            cache=model.init_cache(cases.BATCH, cases.LENGTH + 3, **room),
         )
         pieces = [out.logits]
         for t in range(start, cases.LENGTH):
-            one = slice(t, t + 1)
-            out = model(input_ids=text[:, one], position_ids=positions[:, one], cache=out.cache)
+            out = model(**{name: x[:, t : t + 1] for name, x in steps.items()}, cache=out.cache)
             pieces.append(out.logits)
-        real = keep == 1
         stepped = np.concatenate(pieces, axis=1)
+        assert stepped.shape[1] == text[main].shape[1]
         assert int(out.cache.length) == cases.LENGTH
         if not row.grows:
-            assert error(stepped[real], np.asarray(whole)[real]) <= OUTPUT
+            assert error(stepped[keep == 1], np.asarray(whole.logits)[keep == 1]) <= OUTPUT
 
 
 def generation(row: Row) -> None:
     """The likeliest tokens, one after another, are those of transformers' `generate`."""
-    text, keep, positions = (x[:, : cases.PROMPT] for x in cases.ragged(row))
+    text = {name: x[:, : cases.PROMPT] for name, x in cases.ragged(row)[0].items()}
     one = case(row.id, SCALES[1])
-    expected = cases.generated(one, text, keep)
-    given = {"input_ids": text, "attention_mask": keep, "position_ids": positions}
-    out = one.model(**given, cache=one.model.init_cache(cases.BATCH, cases.LENGTH + 3))
-    tokens, at = [], positions[:, -1:]
+    expected = cases.generated(one, text["input_ids"], text["attention_mask"])
+    out = one.model(**text, cache=one.model.init_cache(cases.BATCH, cases.LENGTH + 3))
+    tokens = []
+    at = {name: x[:, -1:] for name, x in text.items() if name == "position_ids"}
     for _ in range(cases.LENGTH - cases.PROMPT):
         tokens.append(np.argmax(out.logits[:, -1], axis=-1)[:, None].astype(np.int32))
-        at = at + 1
-        out = one.model(input_ids=tokens[-1], position_ids=at, cache=out.cache)
+        at = {name: x + 1 for name, x in at.items()}
+        out = one.model(input_ids=tokens[-1], **at, cache=out.cache)
     np.testing.assert_array_equal(np.concatenate(tokens, axis=1), expected)
+
+
+POOLED = {"mc_logits", "pooler_output", "seq_relationship_logits", "encoder_last_hidden_state"}
 
 
 def causality(row: Row) -> None:
     """Another token changes what comes at and after it; in encoders also what comes before."""
     one, given = case(row.id, SCALES[1]), cases.inputs(row)
-    name = "inputs_embeds" if "inputs_embeds" in given else "input_ids"
+    name = next(n for n in ("inputs_embeds", "decoder_input_ids", "input_ids") if n in given)
     axis, at = given[name].ndim - (2 if name == "inputs_embeds" else 1), cases.LENGTH // 2
     other = np.moveaxis(given[name].copy(), axis, 0)
     other[at] = other[at] * -1.5 if name == "inputs_embeds" else (other[at] + 7) % 90 + 1
     changed = given | {name: np.moveaxis(other, 0, axis)}
-    keep = np.moveaxis(given["attention_mask"], -1, 0) == 1
+    masks = {"decoder_input_ids": "decoder_attention_mask"}
+    keep = given.get(masks.get(name, "attention_mask"), np.ones(given[name].shape))
+    keep = np.moveaxis(keep, -1, 0) == 1
     before, after = (cases.fields(one.model(**x, **dict(row.flags))) for x in (given, changed))
-    for field in before.keys() - {"mc_logits", "pooler_output", "seq_relationship_logits"}:
+    for field in before.keys() - POOLED:
         x, y = (np.moveaxis(np.asarray(out[field]), axis, 0) for out in (before, after))
         assert not np.array_equal(x[at], y[at]), field
         same = np.array_equal(x[:at][keep[:at]], y[:at][keep[:at]])
@@ -203,7 +212,9 @@ def config(row: Row) -> None:
 def per_token(row: Row) -> bool:
     """Whether a row gives an output for every token."""
     heads = ("Sequence", "MultipleChoice", "NextSentence")
-    return "attention_mask" in row.inputs and not any(h in row.class_name for h in heads)
+    masked = {"attention_mask", "attention_mask:flat"} & set(row.inputs)
+    texts = {"decoder_input_ids", "input_ids", "input_ids:flat", "inputs_embeds"} & set(row.inputs)
+    return bool(masked and texts) and not any(h in row.class_name for h in heads)
 
 
 def everything(row: Row) -> bool:
@@ -221,6 +232,11 @@ def decodes(row: Row) -> bool:
     return row.decodes
 
 
+def continues(row: Row) -> bool:
+    """Rows that continue the text they are given."""
+    return row.decodes and "decoder_input_ids" not in row.inputs
+
+
 PROPERTIES: dict[str, tuple[Callable[[Row], None], Callable[[Row], bool]]] = {
     "outputs": (outputs, everything),
     "gradients": (gradients, everything),
@@ -228,7 +244,7 @@ PROPERTIES: dict[str, tuple[Callable[[Row], None], Callable[[Row], bool]]] = {
     "files": (files, everything),
     "halves": (halves, main),
     "decoding": (decoding, decodes),
-    "generation": (generation, decodes),
+    "generation": (generation, continues),
     "causality": (causality, per_token),
     "sharded": (sharded, main),
     "config": (config, everything),

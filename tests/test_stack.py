@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import matrix_case as cases
 import numpy as np
 import pytest
+from families import FAMILIES
 from hypothesis import given
 from hypothesis import strategies as st
 from matrix_case import error
-from matrix_rows import TINY
 
 import zoo
 from bridges import checkpoint
@@ -48,7 +48,7 @@ def pairs(tmp_path_factory):
     def pair(model_type: str) -> tuple[zoo.Model, zoo.Model]:
         class_name, changes = CLASSES[model_type]
         config = {
-            **TINY[model_type],
+            **FAMILIES[model_type].tiny,
             **changes,
             "model_type": model_type,
             "architectures": [class_name],
@@ -130,7 +130,11 @@ def test_files(pairs, model_type: str, tmp_path):
 
 
 def test_initial_weights_do_not_depend_on_stacking():
-    config = {**TINY["llama"], "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    config = {
+        **FAMILIES["llama"].tiny,
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+    }
     loop, stacked = (zoo.from_config(config, layers=layers) for layers in ("loop", "stacked"))
     for i, layer in enumerate(loop.params["layers"]):
         of = jax.tree.map(lambda x, i=i: x[i], stacked.params["layers"].runs[0][0])

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families.decoders import ROPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matrix_rows import ROPES
 
 from zoo.layers.rope import VARIANTS, Rope, parse, rotate, rotation
 

@@ -16,7 +16,8 @@ import numpy as np
 import safetensors.torch
 import torch
 import transformers
-from matrix_rows import ROWS, Row
+from families import BY_ID, FAMILIES
+from matrix_rows import Maker, Row
 from safetensors.numpy import load_file
 
 import sharding
@@ -30,11 +31,6 @@ transformers.logging.disable_progress_bar()
 SCALES = (0.02, 0.3)
 BATCH, LENGTH, PROMPT, CHOICES = 4, 13, 8, 2
 MARGINS = ((0, 0), (4, 0), (0, 5), (3, 2))  # padding to the left and right of each row
-BY_ID = {row.id: row for row in ROWS}
-FIELDS = (
-    "last_hidden_state", "pooler_output", "logits", "start_logits", "end_logits", "mc_logits",
-    "prediction_logits", "seq_relationship_logits", "reconstruction",
-)  # fmt: skip
 _folders = tempfile.TemporaryDirectory(prefix="matrix-")
 
 
@@ -140,12 +136,24 @@ def label(s: spec.ArraySpec) -> str:
     return f"{s.name}:{third}" if third else s.name
 
 
-def ragged(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids, mask and positions of texts padded on the left."""
-    rng = seeded(row.id)
-    keep = (np.arange(LENGTH) >= np.array([0, 3, 1, 6])[:, None]).astype(np.int32)
-    ids = rng.integers(1, 99, (BATCH, LENGTH)).astype(np.int32) * keep
-    return ids, keep, np.maximum(np.cumsum(keep, axis=1) - 1, 0).astype(np.int32)
+DECODER = ("decoder_input_ids", "decoder_attention_mask")
+
+
+def ragged(row: Row) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What a decoder continues, texts padded on the left, and what only its encoder takes."""
+    rng, given = seeded(row.id), inputs(row)
+    left = np.array([0, 3, 1, 6])[:, None]
+    keep = (np.arange(LENGTH) >= left).astype(np.int32)
+    ids = rng.integers(1, 99, (BATCH, LENGTH)).astype(np.int32)
+    if "decoder_input_ids" in given:
+        text = {"decoder_input_ids": ids}
+        if "decoder_attention_mask" in given:
+            text |= {"decoder_input_ids": ids * keep, "decoder_attention_mask": keep}
+        return text, {k: x for k, x in given.items() if k not in DECODER}
+    text = {"input_ids": ids * keep, "attention_mask": keep}
+    if "position_ids" in case(row.id, SCALES[1]).model.forward.task.inputs:
+        text["position_ids"] = np.maximum(np.cumsum(keep, axis=1) - 1, 0).astype(np.int32)
+    return text, {}
 
 
 def generated(one: Case, ids: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -162,8 +170,8 @@ def generated(one: Case, ids: np.ndarray, keep: np.ndarray) -> np.ndarray:
 def mesh(row: Row) -> jax.sharding.Mesh:
     """Devices over which the sizes of a row divide."""
     heads = row.config.get("num_key_value_heads", 4)
-    names = {4: "fsdp=2,tensor=4", 2: "data=2,fsdp=2,tensor=2"}[heads]
-    return sharding.mesh(names)
+    names = {4: "fsdp=2,tensor=4", 2: "data=2,fsdp=2,tensor=2"}
+    return sharding.mesh(row.mesh or names[heads])
 
 
 def mask() -> np.ndarray:
@@ -174,50 +182,83 @@ def mask() -> np.ndarray:
 
 def inputs(row: Row) -> dict[str, np.ndarray]:
     """What the zoo's model of a row is called with."""
-    rng, c = seeded(row.id), row.config
+    rng = seeded(row.id)
+    makers = MAKERS | FAMILIES[row.model_type].makers
+    return {name.partition(":")[0]: makers[name](rng, row) for name in row.inputs}
+
+
+def _lead(row: Row) -> tuple[int, ...]:
     choice = "Choice" in row.class_name or "Double" in row.class_name
-    choice = choice and "flat_ids" not in row.inputs
-    lead = (BATCH, CHOICES) if choice else (BATCH,)
-    keep = np.broadcast_to(mask()[:, None] if choice else mask(), (*lead, LENGTH))
-    side = c.get("image_size", 0)
-    height, width = (side, side) if isinstance(side, int) else side
-    channels = c.get("num_channels")
-
-    def ids(shape: tuple[int, ...], keep: np.ndarray | None = None) -> np.ndarray:
-        x = rng.integers(0, c["vocab_size"], shape)
-        pad = c.get("pad_token_id")
-        return x if pad is None or keep is None else np.where(keep == 1, np.maximum(x, 1), pad)
-
-    makers = {
-        "input_ids": lambda: ids((*lead, LENGTH), keep),
-        "flat_ids": lambda: ids((*lead, LENGTH), keep),
-        "single_ids": lambda: ids((1, LENGTH)),
-        "attention_mask": lambda: keep.copy(),
-        "pairwise_mask": lambda: np.maximum(rng.integers(0, 2, (BATCH, LENGTH, LENGTH)),
-                                            np.eye(LENGTH, dtype=int)),
-        "token_type_ids": lambda: rng.integers(0, c.get("type_vocab_size", 100), keep.shape),
-        "position_ids": lambda: np.arange(LENGTH) + 3 * np.arange(BATCH)[:, None],
-        "mc_token_ids": lambda: rng.integers(0, LENGTH, lead),
-        "inputs_embeds": lambda: rng.normal(
-            0, 0.3, (*lead, LENGTH, c.get("hidden_size") or c["n_embd"])).astype(np.float32),
-        "pixel_values": lambda: _pixels(rng, channels, height, width),
-        "larger_pixels": lambda: _pixels(rng, channels, height + 9, width + 4),
-        "smaller_pixels": lambda: _pixels(rng, channels, height - 4, width),
-        "bool_masked_pos": lambda: rng.integers(
-            0, 2, (BATCH, (side // c["patch_size"]) ** 2)).astype(bool),
-        "patch_mask": lambda: np.maximum(rng.integers(0, 2, (BATCH, 10)), np.eye(1, 10, dtype=int)),
-    }  # fmt: skip
-    given = {name: makers[name]() for name in row.inputs}
-    spelled = {
-        "single_ids": "input_ids", "flat_ids": "input_ids", "pairwise_mask": "attention_mask",
-        "patch_mask": "attention_mask", "larger_pixels": "pixel_values",
-        "smaller_pixels": "pixel_values",
-    }  # fmt: skip
-    return {spelled.get(name, name): x for name, x in given.items()}
+    flat = any(name.endswith(":flat") for name in row.inputs)
+    return (BATCH, CHOICES) if choice and not flat else (BATCH,)
 
 
-def _pixels(rng: np.random.Generator, channels: int, height: int, width: int) -> np.ndarray:
-    return rng.normal(0, 1, (BATCH, channels, height, width)).astype(np.float32)
+def keep(row: Row) -> np.ndarray:
+    """1 for tokens, 0 for padding, for every row of the batch and every choice."""
+    lead = _lead(row)
+    return np.broadcast_to(mask()[:, None] if len(lead) > 1 else mask(), (*lead, LENGTH)).copy()
+
+
+def token_ids(rng: np.random.Generator, row: Row) -> np.ndarray:
+    """Random tokens, and padding where `keep` says so, if the config has a token for it."""
+    kept = keep(row)
+    x = rng.integers(0, row.config["vocab_size"], kept.shape)
+    pad = row.config.get("pad_token_id")
+    return x if pad is None else np.where(kept == 1, np.maximum(x, pad + 1), pad)
+
+
+def _pairwise(rng: np.random.Generator, row: Row) -> np.ndarray:
+    return np.maximum(rng.integers(0, 2, (BATCH, LENGTH, LENGTH)), np.eye(LENGTH, dtype=int))
+
+
+def _vectors(rng: np.random.Generator, row: Row) -> np.ndarray:
+    width = row.config.get("hidden_size") or row.config.get("n_embd") or row.config["d_model"]
+    return rng.normal(0, 0.3, (*_lead(row), LENGTH, width)).astype(np.float32)
+
+
+def _sides(row: Row) -> tuple[int, int]:
+    side = row.config.get("image_size", 0)
+    return (side, side) if isinstance(side, int) else tuple(side)
+
+
+def _hidden_patches(rng: np.random.Generator, row: Row) -> np.ndarray:
+    side = row.config["image_size"] // row.config["patch_size"]
+    return rng.integers(0, 2, (BATCH, side**2)).astype(bool)
+
+
+def pixels(down: int = 0, across: int = 0) -> Maker:
+    """Makes noise [B, C, H, W] of the config's size and so many pixels more."""
+
+    def make(rng: np.random.Generator, row: Row) -> np.ndarray:
+        height, width = _sides(row)
+        shape = (BATCH, row.config.get("num_channels", 3), height + down, width + across)
+        return rng.normal(0, 1, shape).astype(np.float32)
+
+    return make
+
+
+MAKERS: dict[str, Maker] = {
+    "input_ids": token_ids,
+    "input_ids:flat": token_ids,
+    "input_ids:single": lambda rng, row: rng.integers(0, row.config["vocab_size"], (1, LENGTH)),
+    "decoder_input_ids": token_ids,
+    "attention_mask": lambda rng, row: keep(row),
+    "attention_mask:flat": lambda rng, row: keep(row),
+    "attention_mask:pairwise": _pairwise,
+    "attention_mask:patches": lambda rng, row: np.maximum(
+        rng.integers(0, 2, (BATCH, 10)), np.eye(1, 10, dtype=int)),
+    "decoder_attention_mask": lambda rng, row: keep(row),
+    "token_type_ids": lambda rng, row: rng.integers(
+        0, row.config.get("type_vocab_size", 100), keep(row).shape),
+    "position_ids": lambda rng, row: np.arange(LENGTH) + 3 * np.arange(BATCH)[:, None],
+    "mc_token_ids": lambda rng, row: rng.integers(0, LENGTH, _lead(row)),
+    "mc_token_ids:flat": lambda rng, row: rng.integers(0, LENGTH, _lead(row)),
+    "inputs_embeds": _vectors,
+    "pixel_values": pixels(),
+    "pixel_values:larger": pixels(9, 4),
+    "pixel_values:smaller": pixels(-4, 0),
+    "bool_masked_pos": _hidden_patches,
+}  # fmt: skip
 
 
 def refer(row: Row, reference: torch.nn.Module, given: Mapping[str, np.ndarray], **flags: Any):
@@ -227,7 +268,7 @@ def refer(row: Row, reference: torch.nn.Module, given: Mapping[str, np.ndarray],
         for name, x in given.items()
     }
     pairwise = tensors.get("attention_mask")
-    if pairwise is not None and pairwise.ndim == 3 and "pairwise_mask" in row.inputs:
+    if pairwise is not None and pairwise.ndim == 3 and "attention_mask:pairwise" in row.inputs:
         least = torch.finfo(torch.float32).min
         tensors["attention_mask"] = torch.where(pairwise[:, None] == 1, 0.0, least)
     return reference(**tensors, **dict(row.flags), **flags)
@@ -244,7 +285,12 @@ def refer_exactly(one: Case, given: Mapping[str, np.ndarray], **flags: Any):
 
 def fields(out: zoo.outputs.Output) -> dict[str, Any]:
     """Arrays of an output by name, without caches and inner states."""
-    return {name: out[name] for name in FIELDS if name in out}
+    return {name: out[name] for name in out.keys() if hasattr(out[name], "shape")}
+
+
+def inner(out: zoo.outputs.Output) -> dict[str, tuple[Any, ...]]:
+    """Inner states of an output by name, one array per layer."""
+    return {name: out[name] for name in out.keys() if name.endswith("hidden_states")}
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -285,7 +331,8 @@ def reference_gradients(id: str, scale: float) -> dict[str, np.ndarray]:
     one = case(id, scale)
     given = trained_on(one.row)
     out = refer(one.row, one.reference, given)
-    names = [name for name in out if name in FIELDS]
+    run = functools.partial(one.model.apply, **given, **dict(one.row.flags))
+    names = fields(jax.eval_shape(run, one.model.params))
     one.reference.zero_grad()
     weights = {name: torch.from_numpy(weight(name, out[name].shape)) for name in names}
     sum((out[name] * x).sum() for name, x in weights.items()).backward()

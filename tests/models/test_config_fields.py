@@ -12,7 +12,8 @@ import jax
 import matrix_case as cases
 import numpy as np
 import pytest
-from matrix_case import BY_ID, error
+from families import BY_ID, FAMILIES
+from matrix_case import error
 
 from bridges import config as configs
 from zoo import registry, spec
@@ -20,36 +21,7 @@ from zoo.forward import Forward
 from zoo.layers.rope import Rope
 
 KEY = jax.random.key(3)
-REFUSED = {"vit": ("image_size", "num_channels")}  # for images of the other size
 OFTEN = 0.7  # a dropout rate unlike the others
-# For every architecture a row, and for every field another value, or the row on which it shows.
-BASE = {
-    "bert": "bert-lm-head", "gpt2": "gpt2-lm", "llama": "llama-causal-lm",
-    "mistral": "mistral-causal-lm-window", "qwen2": "qwen2-causal-lm-window-upper-layers",
-    "qwen3": "qwen3-causal-lm-window-upper-layers", "vit": "vit-model",
-}  # fmt: skip
-ROWS = {
-    "classifier_dropout": {
-        "bert": "bert-token", "gpt2": "gpt2-token", "llama": "llama-token",
-        "mistral": "mistral-token", "qwen2": "qwen2-token", "qwen3": "qwen3-token",
-    },
-    "num_labels": {
-        "bert": "bert-token", "gpt2": "gpt2-token", "llama": "llama-token",
-        "mistral": "mistral-token", "qwen2": "qwen2-token", "qwen3": "qwen3-token",
-        "vit": "vit-image",
-    },
-    "encoder_stride": {"vit": "vit-masked-image-whole"},
-    "pad_token_id": {
-        "bert": "bert-model", "gpt2": "gpt2-sequence", "llama": "llama-sequence",
-        "mistral": "mistral-sequence", "qwen2": "qwen2-sequence", "qwen3": "qwen3-sequence",
-    },
-    "summary_type": {"gpt2": "gpt2-double-heads"},
-    "summary_use_proj": {"gpt2": "gpt2-double-heads"},
-    "summary_activation": {"gpt2": "gpt2-double-heads"},
-    "summary_proj_to_labels": {"gpt2": "gpt2-double-heads"},
-    "summary_first_dropout": {"gpt2": "gpt2-double-heads"},
-}  # fmt: skip
-ROWS["hidden_dropout"] = {k: v for k, v in ROWS["classifier_dropout"].items() if k != "bert"}
 VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
     "hidden_size": 64, "n_embd": 64, "intermediate_size": 60, "n_inner": 60,
     "num_hidden_layers": 1, "n_layer": 1, "num_attention_heads": 8, "n_head": 8,
@@ -149,10 +121,11 @@ def _quick_compiler():
 
 @pytest.mark.parametrize(("model_type", "name"), FIELDS, ids=["-".join(f) for f in FIELDS])
 def test_a_changed_field_shows(model_type: str, name: str):
-    id = ROWS.get(name, {}).get(model_type, BASE[model_type])
+    family = FAMILIES[model_type]
+    id = family.shows.get(name, family.base)
     config = forward(id).config
     before = around(config, name)
-    value = None if model_type == "bert" and name == "pad_token_id" else VALUES.get(name, OFTEN)
+    value = {**VALUES, **family.values}.get(name, OFTEN)
     value = not config.tie_word_embeddings if name == "tie_word_embeddings" else value
     old = changed(id, tuple(before.items()))
     new = changed(id, tuple((before | {name: value}).items()))
@@ -161,7 +134,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     elif shapes(old) == shapes(new):
         kind = "dropout" if "drop" in name else "plain"
         kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind
-        if name in REFUSED.get(model_type, ()):
+        if name in family.refused:
             with pytest.raises(ValueError, match="pixel_values: found"):
                 output(id, new, kind=kind)
         else:

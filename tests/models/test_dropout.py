@@ -4,7 +4,7 @@ import jax
 import matrix_case as cases
 import numpy as np
 import pytest
-from matrix_rows import TINY
+from families import FAMILIES
 
 import zoo
 
@@ -20,7 +20,7 @@ def model(request) -> zoo.Model:
     """A model whose only dropout is that of its head."""
     kind = request.param
     return zoo.from_config(
-        TINY[kind] | RATES[kind] | {
+        FAMILIES[kind].tiny | RATES[kind] | {
             "model_type": kind, "architectures": [CLASSES[kind]], "classifier_dropout": 0.4,
             "initializer_range": 0.3,
         }

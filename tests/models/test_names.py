@@ -8,7 +8,8 @@ import jax
 import matrix_case as cases
 import numpy as np
 import pytest
-from matrix_case import BY_ID, error
+from families import BY_ID
+from matrix_case import error
 from safetensors.numpy import save_file
 
 import zoo

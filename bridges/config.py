@@ -11,14 +11,16 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bridges import header, tensorfile
+from bridges.config_values import coerce
 from bridges.header import named, show
+from zoo import registry
 from zoo.layers import rope
-from zoo.registry import Architecture
+from zoo.registry import Architecture, Part
 
 INERT = frozenset(
     """
@@ -82,10 +84,7 @@ ROPE_KEYS = frozenset(
         "original_max_position_embeddings",
     }
 )
-LARGEST = 2**40
-DEEPEST = 2_000
 LONGEST = 1 << 25  # bytes of a JSON file
-Span = tuple[float, float]
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -139,14 +138,36 @@ def plain(raw: Mapping[str, Any], *, where: str) -> dict[str, Any]:
 def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.json") -> Any:
     """The architecture's Config from the keys of a `config.json`.
 
+    An architecture may have `ALIASES`, other names of fields, and `upgrade(raw)`, which rewrites
+    the spellings of older files; a class of a nested object may have `ALIASES` too.
+
     Raises:
       ValueError: a key that is unknown or has a value of the wrong type, or an option that this
         architecture does not have; the message names all such keys.
     """
-    fields = {f.name for f in dataclasses.fields(arch.config)}
-    aliases = getattr(arch.module, "ALIASES", {})
-    values: dict[str, Any] = {}
     problems: list[str] = []
+    config = _built(arch, raw, problems)
+    if not problems:
+        return config
+    listed = "; ".join(problems[:3])
+    count = f"{len(problems)} problems, first: " if len(problems) > 3 else ""
+    raise ValueError(f"{where}: {count}{listed}; correct the config")
+
+
+def _built(arch: Architecture, raw: Mapping[str, Any], problems: list[str]) -> Any:
+    if upgrade := getattr(arch.module, "upgrade", None):
+        raw = upgrade(raw)
+    aliases = getattr(arch.module, "ALIASES", {})
+    return _made(arch.config, aliases, raw, arch.model_type, problems)
+
+
+def _made(
+    cls: type, aliases: Mapping[str, str], raw: Mapping[str, Any], owner: str, problems: list[str]
+) -> Any:
+    """An instance of a Config, or of a class nested in one; None where there are problems."""
+    before = len(problems)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
     for key, value in raw.items():
         name = aliases.get(key, key)
         if name in fields and name != "rope_parameters":
@@ -158,35 +179,58 @@ def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.js
         elif key in NEUTRAL:
             if not any(value is v or value == v for v in NEUTRAL[key]):
                 advice = ADVICE.get(key, "it would change the arithmetic")
-                problems.append(
-                    f"{key}: found {show(value)}, not supported by {arch.model_type}: {advice}"
-                )
+                problems.append(f"{key}: found {show(value)}, not supported by {owner}: {advice}")
         elif key == "layer_types":
             kinds = value if isinstance(value, list | tuple) else [value]
             if value is not None and any(kind != "full_attention" for kind in kinds):
                 problems.append(
-                    f"layer_types: found {show(value)}, but {arch.model_type} has layers of one "
-                    "kind only"
+                    f"layer_types: found {show(value)}, but {owner} has layers of one kind only"
                 )
         elif key not in INERT:
-            near = difflib.get_close_matches(key, fields | set(aliases), n=1)
+            near = difflib.get_close_matches(key, fields.keys() | aliases, n=1)
             near = f", nearest is {near[0]}" if near else ", it might change the arithmetic"
             problems.append(f"{named(key)}: unknown key{near}")
     if "num_labels" in fields:
         _labels(raw, values, problems)
-    hints = typing.get_type_hints(arch.config)
+    hints = typing.get_type_hints(cls)
     for name, value in list(values.items()):
-        values[name] = _coerce(name, value, hints[name], problems)
+        values[name] = _value(fields[name], hints[name], value, owner, problems)
     if "rope_parameters" in fields:
-        _rope(raw, values, problems)
-    if not problems:
+        kinds = [f.name for f in dataclasses.fields(rope.Ropes)]
+        several = hints["rope_parameters"] is rope.Ropes
+        _rope(raw, values, fields["rope_parameters"], kinds if several else None, problems)
+    if len(problems) > before:
+        return None
+    try:
+        return cls(**values)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _value(field: dataclasses.Field, hint: Any, value: Any, owner: str, problems: list[str]) -> Any:
+    """The value of one field, nested objects included."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    nested: Any = next((o for o in options if o is Part or dataclasses.is_dataclass(o)), None)
+    if nested is None or (value is None and type(None) in options):
+        return coerce(field.name, value, hint, problems, least=field.metadata.get("least"))
+    if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
+        problems.append(f"{field.name}: found {show(value)}, expected an object")
+        return None
+    inner: list[str] = []
+    if nested is Part:
+        kind = value.get("model_type", field.metadata.get("model_type"))
         try:
-            return arch.config(**values)
-        except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
-            problems.append(str(error))
-    listed = "; ".join(problems[:3])
-    count = f"{len(problems)} problems, first: " if len(problems) > 3 else ""
-    raise ValueError(f"{where}: {count}{listed}; correct the config")
+            found = registry.architecture(kind)
+        except KeyError as error:
+            problems.append(f"{field.name}: {error.args[0]}")
+            return None
+        config = Part(found.model_type, _built(found, value, inner))
+    else:
+        aliases = getattr(nested, "ALIASES", {})
+        config = _made(nested, aliases, value, f"{owner}.{field.name}", inner)
+    problems += [f"{field.name}.{problem}" for problem in inner]
+    return config
 
 
 def _labels(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
@@ -201,57 +245,17 @@ def _labels(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str])
         problems.append(f"num_labels: found {given}, but id2label has {len(names)} names")
 
 
-def _coerce(name: str, given: Any, hint: Any, problems: list[str]) -> Any:
-    """Returns the value as the type that the field declares, or notes a problem."""
-    value: Any = given
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    for option in options:
-        origin = typing.get_origin(option) or option
-        if origin is tuple and isinstance(value, list):
-            items = typing.get_args(option)
-            sized = items[-1] is Ellipsis or len(items) == len(value)
-            if sized and all(type(v) is items[0] for v in value):
-                for v in value if items[0] is int else ():
-                    _check_span(name, v, _int_span(name), problems)
-                return tuple(value)
-        elif origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-            _check_span(name, value, _float_span(name), problems)
-            return value if abs(value) > 1e300 else float(value)
-        elif type(value) is origin:
-            if origin is int:
-                _check_span(name, value, _int_span(name), problems)
-            if isinstance(value, str) and len(value) > 99:
-                problems.append(f"{name}: found {show(value)}, expected a name")
-            return value
-    names = {type(None): "null", list: "list", tuple: "list"}
-    wanted = " or ".join(names.get(o, getattr(o, "__name__", str(o))) for o in options)
-    problems.append(f"{name}: found {show(value)}, expected {wanted}")
-    return value
+def _rope(
+    raw: Mapping[str, Any],
+    values: dict[str, Any],
+    field: dataclasses.Field,
+    kinds: Sequence[str] | None,
+    problems: list[str],
+) -> None:
+    """Joins the spellings of transformers 4 and 5 into one `rope_parameters`.
 
-
-def _check_span(name: str, value: Any, span: Span, problems: list[str]) -> None:
-    low, high = span
-    if not low <= value <= high:  # also where it is not a number
-        problems.append(f"{name}: found {show(value)}, expected {low} to {high}")
-
-
-def _int_span(name: str) -> Span:
-    if name.endswith("token_id"):
-        return -LARGEST, LARGEST
-    if name in ("num_labels", "max_window_layers", "type_vocab_size"):
-        return 0, LARGEST
-    return 1, DEEPEST if "layer" in name else LARGEST
-
-
-def _float_span(name: str) -> Span:
-    share = name.endswith(("dropout", "_pdrop", "_prob", "_eps", "_epsilon"))
-    return (0, 1) if share else (0, 1e6) if name == "initializer_range" else (-1e300, 1e300)
-
-
-def _rope(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -> None:
-    """Joins the spellings of transformers 4 and 5 into one `rope_parameters`."""
+    `kinds` are those of layers with a rotation each; None where all layers share one.
+    """
     old, new = raw.get("rope_scaling"), raw.get("rope_parameters")
     if old and new and old != new:
         problems.append("rope_scaling and rope_parameters: found both, and they differ")
@@ -261,19 +265,47 @@ def _rope(raw: Mapping[str, Any], values: dict[str, Any], problems: list[str]) -
     if not isinstance(given, dict) or not all(isinstance(k, str) for k in given):
         problems.append(f"rope_parameters: found {show(given)}, expected an object")
         return
-    if any(isinstance(v, dict) for v in given.values()):
-        problems.append("rope_parameters: one set per kind of layer is not supported here")
+    if kinds is None:
+        if any(isinstance(v, dict) for v in given.values()):
+            problems.append("rope_parameters: one set per kind of layer is not supported here")
+            return
+        merged = dict(given)
+        for key in ("rope_theta", "partial_rotary_factor"):
+            if raw.get(key) is not None and merged.get(key) is None:
+                merged[key] = raw[key]
+        if raw.get("original_max_position_embeddings") is not None:
+            merged["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
+        sets = {"": merged}
+    elif unknown := sorted(given.keys() - set(kinds)):
+        problems.append(
+            f"rope_parameters: found {named(unknown[0])}, expected one set for each of "
+            f"{', '.join(kinds)}"
+        )
         return
-    merged = dict(given)
-    for key in ("rope_theta", "partial_rotary_factor"):
-        if raw.get(key) is not None and merged.get(key) is None:
-            merged[key] = raw[key]
-    if raw.get("original_max_position_embeddings") is not None:
-        merged["original_max_position_embeddings"] = raw["original_max_position_embeddings"]
-    try:
-        values["rope_parameters"] = rope.parse(merged)
-    except ValueError as error:
-        problems.append(str(error))
+    else:
+        sets = {kind: given[kind] for kind in kinds if given.get(kind) is not None}
+    read: dict[str, rope.Rope] = {}
+    default: Any = field.default
+    for kind, one in sets.items():
+        where = f"rope_parameters.{kind}" if kind else "rope_parameters"
+        if not isinstance(one, dict):
+            problems.append(f"{where}: found {show(one)}, expected an object")
+            return
+        own = default if kinds is None else getattr(default, kind)
+        one = {"rope_theta": own.rope_theta, **_set(one)}
+        try:
+            read[kind] = rope.parse(one, where=where)
+        except ValueError as error:
+            problems.append(str(error))
+            return
+    if kinds is None:
+        values["rope_parameters"] = read[""]
+    else:
+        values["rope_parameters"] = dataclasses.replace(default, **read)
+
+
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if v is not None}
 
 
 def dump(
@@ -284,24 +316,41 @@ def dump(
     `extra` are keys beside the Config, such as `architectures` and `dtype`.
     """
     before = parse(arch, raw) if raw else None
-    out = {"model_type": arch.model_type, **raw}
-    aliases = {v: k for k, v in getattr(arch.module, "ALIASES", {}).items()}
+    if before is not None and before != config and hasattr(arch.module, "upgrade"):
+        raw = arch.module.upgrade(raw)
+    aliases = getattr(arch.module, "ALIASES", {})
+    return _dumped(config, before, aliases, {"model_type": arch.model_type, **raw}) | dict(extra)
+
+
+def _dumped(
+    config: Any, before: Any, aliases: Mapping[str, str], raw: Mapping[str, Any]
+) -> dict[str, Any]:
+    out = dict(raw)
+    names = {v: k for k, v in aliases.items()}
     for field in dataclasses.fields(config):
         value: Any = getattr(config, field.name)
-        if before is not None and getattr(before, field.name) == value:
+        old = None if before is None else getattr(before, field.name)
+        if before is not None and old == value:
             continue
         if field.name == "rope_parameters":
             for key in ROPE_KEYS:
                 out.pop(key, None)
-            value = {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
+            value = _set(dataclasses.asdict(value))
+            value = {k: _set(v) if isinstance(v, dict) else v for k, v in value.items()}
         if field.name == "num_labels":
             out["id2label"] = {str(i): f"LABEL_{i}" for i in range(value)}
             out["label2id"] = {f"LABEL_{i}": i for i in range(value)}
             continue
-        alias = aliases.get(field.name)
+        alias = names.get(field.name)
         key = alias if alias in out and field.name not in out else field.name
+        inner = out.get(key) if isinstance(out.get(key), dict) else {}
+        if isinstance(value, Part):
+            value = dump(value.architecture, value.config, inner or {}, {})
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            same = old if type(old) is type(value) and inner else None
+            value = _dumped(value, same, getattr(value, "ALIASES", {}), inner or {})
         out[key] = list(value) if isinstance(value, tuple) else value
-    return out | dict(extra)
+    return out
 
 
 def text(raw: Mapping[str, Any]) -> str:

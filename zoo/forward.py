@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from typing import Any, NamedTuple
 
 from zoo import registry
@@ -36,6 +37,23 @@ class Forward(NamedTuple):
     def task(self) -> Task:
         """The task of the class."""
         return self.architecture.tasks[self.class_name]
+
+    def cache_specs(self, layers: str, batch: int, length: int, source: int | None = None) -> Tree:
+        """Declarations of a cache, for layers in the form "loop" or "stacked".
+
+        Raises:
+          ValueError: the architecture does not decode, or needs a `source` length or has no use
+            for one.
+        """
+        declare = getattr(self.architecture.module, "cache_specs", None)
+        if declare is None:
+            raise ValueError(f"init_cache: {self.model_type} does not generate and has no cache")
+        crosses = "source" in inspect.signature(declare).parameters
+        if crosses != (source is not None):
+            says = "needs the length of the encoder's output" if crosses else "has no encoder"
+            raise ValueError(f"init_cache: a cache of {self.class_name} {says}; see source=")
+        room = {"source": source} if crosses else {}
+        return declare(self.config, batch, length, layers=getattr(stack, layers), **room)
 
     def __call__(self, params: Tree, **inputs: Any) -> Output:
         """The pure function."""

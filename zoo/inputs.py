@@ -15,19 +15,35 @@ from jax.core import Tracer
 
 from zoo.forward import Forward
 from zoo.layers import cache as caching
-from zoo.layers import stack
 from zoo.spec import Tree, abstract
 
 FLAGS = ("output_hidden_states", "interpolate_pos_encoding")
-MAIN = {"input_ids": 2, "inputs_embeds": 3, "pixel_values": 4}  # and their ranks
-FLOATS = ("inputs_embeds", "pixel_values")
-WHOLE = ("input_ids", "token_type_ids", "position_ids", "mc_token_ids")
+RANKS = {
+    "input_ids": 2,
+    "inputs_embeds": 3,
+    "pixel_values": 4,
+    "input_features": 3,
+    "input_values": 2,
+    "decoder_input_ids": 2,
+    "decoder_inputs_embeds": 3,
+}
+FLOATS = (
+    "inputs_embeds",
+    "decoder_inputs_embeds",
+    "pixel_values",
+    "input_features",
+    "input_values",
+)
+TREES = ("cache", "dropout_key", "encoder_outputs")
+DECODER = "decoder_"
 
 
 def check(
     forward: Forward, layers: str, inputs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, bool]]:
     """Splits inputs into arrays and flags, and refuses what cannot be meant.
+
+    Flags are the names of `FLAGS` and whatever is a plain True or False: they are static.
 
     Raises:
       TypeError: an input that the model does not take.
@@ -41,28 +57,23 @@ def check(
         raise TypeError(
             f"{where}: does not take {', '.join(unknown)}; {hint}it takes {', '.join(takes)}"
         )
-    flags = {name: bool(inputs[name]) for name in FLAGS if name in inputs}
-    given = {k: v for k, v in inputs.items() if v is not None and k not in FLAGS}
-    main = [name for name in MAIN if name in given]
-    if len(main) != 1:
-        wanted = " or ".join(name for name in MAIN if name in takes)
-        found = " and ".join(main) or "neither" if " or " in wanted else "nothing"
-        raise ValueError(f"{where}: found {found}, expected {wanted}; pass one of them")
-    arrays = {
-        k: v if k in ("cache", "dropout_key") else _array(v, f"{where}: {k}")
-        for k, v in given.items()
-    }
+    flags = {k: bool(v) for k, v in inputs.items() if k in FLAGS or isinstance(v, bool)}
+    given = {k: v for k, v in inputs.items() if v is not None and k not in flags}
+    _check_main(forward, given, where)
+    arrays = {k: v if k in TREES else _array(v, f"{where}: {k}") for k, v in given.items()}
     for name, x in arrays.items():
         _check_dtype(name, x, where)
-    _check_main(forward, main[0], arrays[main[0]], where)
-    shape = tuple(arrays[main[0]].shape)
-    if main[0] == "pixel_values":
-        _check_patches(forward, arrays, shape, where)
-    else:
-        _check_tokens(arrays, shape[:-1] if main[0] == "inputs_embeds" else shape, where)
+        _check_shape(forward, name, x, where)
+    tokens = {prefix: _tokens(arrays, prefix) for prefix in ("", DECODER)}
+    for prefix, shape in tokens.items():
+        if shape is not None:
+            _check_tokens(arrays, prefix, shape, where)
+    if own := getattr(forward.architecture.module, "check_inputs", None):
+        own(forward.config, arrays, where)
     _check_values(forward, arrays, where)
     if "cache" in arrays:
-        _check_cache(forward, layers, arrays["cache"], shape[:2], where)
+        new = tokens[DECODER] or tokens[""]
+        _check_cache(forward, layers, arrays["cache"], new and new[:2], where)
     return arrays, flags
 
 
@@ -94,6 +105,18 @@ def _detached(x: Any) -> Any:
     return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
 
 
+def _check_main(forward: Forward, given: Mapping[str, Any], where: str) -> None:
+    for group in forward.task.groups:
+        found = [name for name in group if name in given]
+        if not found and "cache" in given and not any(n.startswith(DECODER) for n in group):
+            if len(forward.task.groups) > 1:
+                continue  # the cache holds what the encoder said
+        if len(found) != 1:
+            wanted = " or ".join(group)
+            said = " and ".join(found) or ("neither" if len(group) > 1 else "nothing")
+            raise ValueError(f"{where}: found {said}, expected {wanted}; pass one of them")
+
+
 def _check_dtype(name: str, x: Any, where: str) -> None:
     if name == "dropout_key" and not isinstance(x, jax.Array):
         raise ValueError(
@@ -104,12 +127,14 @@ def _check_dtype(name: str, x: Any, where: str) -> None:
             f"{where}: {name} has dtype {x.dtype}, expected floats; "
             + ("let the processor scale the images" if name == "pixel_values" else "cast it")
         )
-    if name in WHOLE and not jnp.issubdtype(x.dtype, jnp.integer):
+    if name.endswith("_ids") and not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(f"{where}: {name} has dtype {x.dtype}, expected integers; cast it")
 
 
-def _check_main(forward: Forward, name: str, x: Any, where: str) -> None:
-    rank = MAIN[name]
+def _check_shape(forward: Forward, name: str, x: Any, where: str) -> None:
+    rank = forward.task.ranks.get(name, RANKS.get(name))
+    if rank is None:
+        return
     several = forward.task.name == "multiple-choice" and x.ndim == rank + 1
     if x.ndim != rank and not several:
         raise ValueError(
@@ -120,20 +145,32 @@ def _check_main(forward: Forward, name: str, x: Any, where: str) -> None:
         raise ValueError(
             f"{where}: {name} has shape {tuple(x.shape)}, expected no empty axis; pass something"
         )
-    if name == "inputs_embeds" and x.shape[-1] != forward.config.hidden_size:
+    width = getattr(forward.config, "hidden_size", None)
+    if name.endswith("inputs_embeds") and width is not None and x.shape[-1] != width:
         raise ValueError(
-            f"{where}: inputs_embeds has width {x.shape[-1]}, expected hidden_size "
-            f"{forward.config.hidden_size}; are these vectors of this model?"
+            f"{where}: {name} has width {x.shape[-1]}, expected hidden_size {width}; are these "
+            f"vectors of this model?"
         )
 
 
-def _check_tokens(arrays: Mapping[str, Any], shape: tuple[int, ...], where: str) -> None:
+def _tokens(arrays: Mapping[str, Any], prefix: str) -> tuple[int, ...] | None:
+    """Shape [B, T] or [B, choices, T] of the text of the encoder or decoder, if there is one."""
+    if (ids := arrays.get(f"{prefix}input_ids")) is not None:
+        return tuple(ids.shape)
+    vectors = arrays.get(f"{prefix}inputs_embeds")
+    return None if vectors is None else tuple(vectors.shape[:-1])
+
+
+def _check_tokens(
+    arrays: Mapping[str, Any], prefix: str, shape: tuple[int, ...], where: str
+) -> None:
     """Shapes beside the tokens [B, T], or [B, choices, T]."""
+    mask = f"{prefix}attention_mask"
     wanted = {
-        "token_type_ids": (shape,),
-        "position_ids": (shape, shape[-1:], (1, *shape[1:])),
-        "attention_mask": (shape, (*shape, shape[-1])),
-        "mc_token_ids": (shape[:-1],),
+        f"{prefix}token_type_ids": (shape,),
+        f"{prefix}position_ids": (shape, shape[-1:], (1, *shape[1:])),
+        mask: (shape, (*shape, shape[-1])),
+        f"{prefix}mc_token_ids": (shape[:-1],),
     }
     for name, shapes in wanted.items():
         if name in arrays and tuple(arrays[name].shape) not in shapes:
@@ -141,26 +178,11 @@ def _check_tokens(arrays: Mapping[str, Any], shape: tuple[int, ...], where: str)
                 f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {shapes[0]} "
                 f"beside tokens of shape {shape}; make both together"
             )
-    if "cache" in arrays and "attention_mask" in arrays and arrays["attention_mask"].ndim != 2:
+    if "cache" in arrays and mask in arrays and arrays[mask].ndim != 2:
         raise ValueError(
-            f"{where}: attention_mask has shape {tuple(arrays['attention_mask'].shape)}, expected "
+            f"{where}: {mask} has shape {tuple(arrays[mask].shape)}, expected "
             f"{shape}: with a cache it speaks of the new tokens; leave the others to the cache"
         )
-
-
-def _check_patches(
-    forward: Forward, arrays: Mapping[str, Any], shape: tuple[int, ...], where: str
-) -> None:
-    """Shapes beside images [B, C, H, W]."""
-    down, across = forward.config.patch
-    count = (shape[2] // down) * (shape[3] // across)
-    wanted = {"bool_masked_pos": (shape[0], count), "attention_mask": (shape[0], count + 1)}
-    for name, want in wanted.items():
-        if name in arrays and tuple(arrays[name].shape) != want:
-            raise ValueError(
-                f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {want} beside "
-                f"images of shape {shape}; count the patches"
-            )
 
 
 def _check_values(forward: Forward, arrays: Mapping[str, Any], where: str) -> None:
@@ -178,9 +200,10 @@ def _check_values(forward: Forward, arrays: Mapping[str, Any], where: str) -> No
 
 
 @functools.lru_cache(maxsize=64)
-def _cache_shapes(forward: Forward, layers: str, batch: int, length: int) -> Tree:
-    specs = forward.architecture.module.cache_specs
-    return abstract(specs(forward.config, batch, length, layers=getattr(stack, layers)))
+def _cache_shapes(
+    forward: Forward, layers: str, batch: int, length: int, source: int | None
+) -> Tree:
+    return abstract(forward.cache_specs(layers, batch, length, source))
 
 
 def _shapes(tree: Tree) -> Tree:
@@ -188,7 +211,7 @@ def _shapes(tree: Tree) -> Tree:
 
 
 def _check_cache(
-    forward: Forward, layers: str, cache: Any, shape: tuple[int, ...], where: str
+    forward: Forward, layers: str, cache: Any, shape: tuple[int, ...] | None, where: str
 ) -> None:
     """A cache against the tokens [B, T] that are to enter it."""
     if not isinstance(cache, caching.Cache):
@@ -196,21 +219,21 @@ def _check_cache(
             f"{where}: cache: found {type(cache).__name__}, expected what init_cache returned, or "
             f"an earlier call"
         )
-    batch, length = shape
     rows, room = cache.valid.shape
-    if rows != batch:
+    if shape is not None and rows != shape[0]:
         raise ValueError(
-            f"{where}: {batch} rows do not fit a cache of {rows}; make another with init_cache"
+            f"{where}: {shape[0]} rows do not fit a cache of {rows}; make another with init_cache"
         )
-    wanted = _cache_shapes(forward, layers, rows, room)
+    source = None if cache.source is None else cache.source.shape[1]
+    wanted = _cache_shapes(forward, layers, rows, room, source)
     if _shapes(cache) != _shapes(wanted):
         raise ValueError(
             f"{where}: found a cache of another model, expected one of {forward.model_type} with "
             f"these sizes and layers; make it with this model's init_cache"
         )
     used = 0 if isinstance(cache.length, Tracer) else int(cache.length)
-    if used + length > room:
+    if shape is not None and used + shape[1] > room:
         raise ValueError(
-            f"{where}: {length} tokens do not fit a cache of {room} of which {used} are taken; "
+            f"{where}: {shape[1]} tokens do not fit a cache of {room} of which {used} are taken; "
             f"make a longer one with init_cache"
         )

@@ -12,7 +12,6 @@ from bridges.repository import NEW, Origin
 from zoo import hint, memory, spec
 from zoo import inputs as checks
 from zoo.forward import Forward, specs
-from zoo.layers import stack
 from zoo.outputs import Output
 from zoo.spec import Tree
 
@@ -122,19 +121,26 @@ class Model:
         """The pure function of parameters and inputs, for `grad`, `vmap`, `jit` and sharding."""
         return self.forward(params, **inputs)
 
-    def init_cache(self, batch: int, length: int, *, dtype: Any = None) -> Tree:
+    def init_cache(
+        self, batch: int, length: int, *, source: int | None = None, dtype: Any = None
+    ) -> Tree:
         """An empty cache with room for `length` tokens in each of `batch` rows.
 
+        Args:
+          batch: rows.
+          length: tokens of a decoder.
+          source: of encoder-decoders, the length of the encoder's output.
+          dtype: that of the parameters if None.
+
         Raises:
-          ValueError: the architecture does not decode, or a size is not a number above 0.
+          ValueError: the architecture does not decode, a size is not a number above 0, or `source`
+            is missing or not of use.
         """
-        for name, size in (("batch", batch), ("length", length)):
+        sizes = {"batch": batch, "length": length} | ({} if source is None else {"source": source})
+        for name, size in sizes.items():
             if not isinstance(size, int | np.integer) or size < 1:
                 raise ValueError(f"init_cache: {name}: found {size!r}, expected a number above 0")
-        module = self.forward.architecture.module
-        if not hasattr(module, "cache_specs"):
-            raise ValueError(f"init_cache: {self.model_type} does not generate and has no cache")
-        specs = module.cache_specs(self.config, batch, length, layers=getattr(stack, self.layers))
+        specs = self.forward.cache_specs(self.layers, batch, length, source)
         memory.check(specs, dtype or self.dtype, where="init_cache", what="a cache")
         return spec.init(jax.random.key(0), specs, dtype=dtype or self.dtype)
 

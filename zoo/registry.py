@@ -56,6 +56,33 @@ def architecture(model_type: str) -> Architecture:
     return Architecture(model_type, importlib.import_module(MODULES[model_type]))
 
 
+class Part(NamedTuple):
+    """The config of one architecture inside that of another, such as `text_config`.
+
+    Attributes:
+      model_type: of the inner architecture.
+      config: its Config.
+    """
+
+    model_type: str
+    config: Any
+
+    @property
+    def architecture(self) -> Architecture:
+        """The inner architecture."""
+        return architecture(self.model_type)
+
+    @property
+    def module(self) -> Any:
+        """Its file."""
+        return self.architecture.module
+
+
+def part(model_type: str, **fields: Any) -> Part:
+    """A part with the defaults of its architecture, but for the fields given."""
+    return Part(model_type, architecture(model_type).config(**fields))
+
+
 class Choice(NamedTuple):
     """A task of an architecture and the Hub class that stands for it."""
 

@@ -27,8 +27,19 @@ NAMES = {
     "next-sentence": "whether one sentence follows another",
     "pretraining": "the objectives of pre-training together",
     "causal-lm": "the next token",
+    "seq2seq-lm": "a text made from another: translation, summary, answer",
     "image-classification": "labels of an image",
     "masked-image-modeling": "an image with its masked patches restored",
+    "object-detection": "boxes and labels of the things in an image",
+    "image-segmentation": "a label for every pixel of an image",
+    "backbone": "maps of features of an image, at several scales",
+    "projection": "a vector of a text or an image in a space that both share",
+    "zero-shot-image-classification": "which of several texts fits an image",
+    "image-text-to-text": "the next token of a text with images in it",
+    "automatic-speech-recognition": "the text of a recording",
+    "audio-classification": "labels of a recording",
+    "audio-frame-classification": "a label for every frame of a recording",
+    "audio-xvector": "a vector of whoever speaks",
 }
 
 
@@ -42,6 +53,8 @@ class Task(NamedTuple):
       inputs: the keyword arguments that `apply` takes.
       prefix: where the body's tensors stand in the checkpoint, "" for a bare model.
       tied: with tied embeddings, tensors that some files repeat, and where they are declared.
+      needs: groups of inputs, of each of which exactly one must be given; see `groups`.
+      ranks: input -> number of its dimensions, where it is not that of `zoo.inputs.RANKS`.
     """
 
     name: str
@@ -50,6 +63,30 @@ class Task(NamedTuple):
     inputs: tuple[str, ...]
     prefix: str = ""
     tied: Mapping[str, str] = MappingProxyType({})
+    needs: tuple[tuple[str, ...], ...] = ()
+    ranks: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of inputs, of each of which exactly one must be given.
+
+        Unless `needs` says otherwise: a text, or else an image or a recording, and for a decoder
+        behind an encoder another text.
+        """
+        if self.needs:
+            return self.needs
+        found = [tuple(name for name in group if name in self.inputs) for group in _GROUPS]
+        source, target = next(group for group in found[:-1] if group), found[-1]
+        return (source, target) if target else (source,)
+
+
+_GROUPS = (
+    ("input_ids", "inputs_embeds", "encoder_outputs"),
+    ("pixel_values",),
+    ("input_features", "encoder_outputs"),
+    ("input_values",),
+    ("decoder_input_ids", "decoder_inputs_embeds"),
+)
 
 
 def inputs_of(apply: Callable) -> tuple[str, ...]:

@@ -21,18 +21,31 @@ class Cache:
       layers: one entry per layer, in the form of the model's layers.
       valid: bool [B, S], slots that hold a token which is not padding.
       length: int [], slots filled so far, the same for every row.
+      cross: what decoder layers see of the encoder's output, one entry per layer; None without an
+        encoder.
+      source: bool [B, S'], which places of the encoder's output are no padding.
     """
 
     layers: Tree
     valid: Any
     length: Any
+    cross: Tree = None
+    source: Any = None
 
 
-def specs(layers: Tree, *, batch: int, length: int) -> Cache:
-    """Declarations of a cache of `length` slots around those of its layers."""
+def specs(
+    layers: Tree, *, batch: int, length: int, cross: Tree = None, source: int | None = None
+) -> Cache:
+    """Declarations of a cache of `length` slots around those of its layers.
+
+    `cross` are the declarations for an encoder's output of length `source`.
+    """
     valid = ArraySpec(shape=(batch, length), axes=("batch", "length"), init=zeros, dtype=bool)
     count = ArraySpec(shape=(), axes=(), init=zeros, dtype=jnp.int32)
-    return Cache(layers=layers, valid=valid, length=count)
+    seen = None
+    if source is not None:
+        seen = dataclasses.replace(valid, shape=(batch, source))
+    return Cache(layers=layers, valid=valid, length=count, cross=cross, source=seen)
 
 
 class Tokens(NamedTuple):

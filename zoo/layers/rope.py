@@ -236,6 +236,14 @@ VARIANTS: dict[str, Variant] = {
 DEFAULT = Rope()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ropes:
+    """A rotation for each kind of layer, as `rope_parameters` nests them."""
+
+    full_attention: Rope = DEFAULT
+    sliding_attention: Rope = DEFAULT
+
+
 class Rotation(NamedTuple):
     """Cosines and sines of every position, float32 [B, T, 1, D / 2]."""
 

@@ -5,6 +5,7 @@ Letters: B batch, C channels, H height, W width, P patches, T = P + 1 tokens, E 
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -83,6 +84,23 @@ class Config:
 def limits(c: Config) -> dict[str, int]:
     """Exclusive upper bounds of integer inputs."""
     return {}
+
+
+def check_inputs(c: Config, arrays: Mapping[str, Any], where: str) -> None:
+    """Checks shapes beside images [B, C, H, W].
+
+    Raises:
+      ValueError: a mask that does not fit the patches.
+    """
+    shape = tuple(arrays["pixel_values"].shape)
+    count = (shape[2] // c.patch[0]) * (shape[3] // c.patch[1])
+    wanted = {"bool_masked_pos": (shape[0], count), "attention_mask": (shape[0], count + 1)}
+    for name, want in wanted.items():
+        if name in arrays and tuple(arrays[name].shape) != want:
+            raise ValueError(
+                f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {want} beside "
+                f"images of shape {shape}; count the patches"
+            )
 
 
 def block_specs(c: Config) -> Tree:

@@ -11,7 +11,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,9 @@ def plain(raw: Mapping[str, Any], *, where: str) -> dict[str, Any]:
 def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.json") -> Any:
     """The architecture's Config from the keys of a `config.json`.
 
-    An architecture may have `ALIASES`, other names of fields, and `upgrade(raw)`, which rewrites
-    the spellings of older files; a class of a nested object may have `ALIASES` too.
+    An architecture may have `ALIASES`, other names of fields, `INERT`, keys that leave its
+    arithmetic alone, and `upgrade(raw)`, which rewrites the spellings of older files; a class of a
+    nested object may have `ALIASES` too.
 
     Raises:
       ValueError: a key that is unknown or has a value of the wrong type, or an option that this
@@ -157,12 +158,18 @@ def parse(arch: Architecture, raw: Mapping[str, Any], *, where: str = "config.js
 def _built(arch: Architecture, raw: Mapping[str, Any], problems: list[str]) -> Any:
     if upgrade := getattr(arch.module, "upgrade", None):
         raw = upgrade(raw)
-    aliases = getattr(arch.module, "ALIASES", {})
-    return _made(arch.config, aliases, raw, arch.model_type, problems)
+    aliases, inert = (getattr(arch.module, name, {}) for name in ("ALIASES", "INERT"))
+    return _made(arch.config, aliases, raw, arch.model_type, problems, inert=inert)
 
 
 def _made(
-    cls: type, aliases: Mapping[str, str], raw: Mapping[str, Any], owner: str, problems: list[str]
+    cls: type,
+    aliases: Mapping[str, str],
+    raw: Mapping[str, Any],
+    owner: str,
+    problems: list[str],
+    *,
+    inert: Collection[str] = (),
 ) -> Any:
     """An instance of a Config, or of a class nested in one; None where there are problems."""
     before = len(problems)
@@ -186,7 +193,7 @@ def _made(
                 problems.append(
                     f"layer_types: found {show(value)}, but {owner} has layers of one kind only"
                 )
-        elif key not in INERT:
+        elif key not in INERT and key not in inert:
             near = difflib.get_close_matches(key, fields.keys() | aliases, n=1)
             near = f", nearest is {near[0]}" if near else ", it might change the arithmetic"
             problems.append(f"{named(key)}: unknown key{near}")

@@ -1,9 +1,11 @@
 """Feed-forward networks: two linear maps around an activation, plain or gated."""
 
+import jax
 from jaxtyping import Array, Float
 
 from zoo.layers import linear
 from zoo.layers.activation import activation
+from zoo.layers.dropout import dropout
 from zoo.spec import Init, Tree, normal
 
 
@@ -26,9 +28,17 @@ def plain_specs(
     }
 
 
-def plain(p: Tree, x: Float[Array, "*b e"], *, act: str) -> Float[Array, "*b e"]:
-    """x [B, T, E] -> [B, T, E]."""
-    return linear.linear(p["down"], activation(linear.linear(p["up"], x), name=act))
+def plain(
+    p: Tree,
+    x: Float[Array, "*b e"],
+    key: jax.Array | None = None,
+    *,
+    act: str,
+    rate: float = 0.0,
+) -> Float[Array, "*b e"]:
+    """x [B, T, E] -> [B, T, E]; `key` switches on dropout of the hidden units at `rate`."""
+    hidden = activation(linear.linear(p["up"], x), name=act)
+    return linear.linear(p["down"], dropout(hidden, key, rate=rate))
 
 
 def gated_specs(*, embed: int, hidden: int, bias: bool = False) -> Tree:

@@ -32,11 +32,13 @@ class Context(NamedTuple):
       mask: bool, broadcasts to [B, 1, T, S]; None where every query sees every key.
       rotation: of the new tokens, for models with rotary positions.
       start: the cache slot of the first new token.
+      bias: added to the scaled scores, broadcasts to [B, N, T, S].
     """
 
     mask: jax.Array | None = None
     rotation: rope.Rotation | None = None
     start: jax.Array | None = None
+    bias: jax.Array | None = None
 
 
 def specs(
@@ -140,7 +142,8 @@ def attend(
 
     Without a cache S = T; with one the new keys are written at slot `context.start` and S is the
     cache's length. `eps` is that of the norms of q and k, where the tree holds them. `gain` is a
-    scalar on the scores beside the static `scale`; `bias(q, k)` is added to the scaled scores.
+    scalar on the scores beside the static `scale`; `bias(q, k)` is added to the scaled scores in
+    place of `context.bias`.
     """
     q, k, v = (linear.to_heads(p[name], x) for name in "qkv")
     if "q_norm" in p:
@@ -157,7 +160,7 @@ def attend(
         k,
         v,
         context.mask,
-        bias(q, k) if bias else None,
+        bias(q, k) if bias else context.bias,
         key,
         scale=q.shape[-1] ** -0.5 if scale is None else scale,
         softcap=softcap,

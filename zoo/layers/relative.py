@@ -1,11 +1,15 @@
-"""Learned embeddings of the distance between query and key.
+"""Learned weights for the distance between query and key: vectors, or scalars by bucket.
 
-Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2020, arXiv:2009.13658.
+Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2020, arXiv:2009.13658; Raffel et al. 2019,
+arXiv:1910.10683. Letters: B batch, T queries, S keys, N heads, D head size.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Integer
 
 from zoo.spec import ArraySpec, Tree, scope
 
@@ -33,3 +37,53 @@ def scores(
     rows = jnp.take(p["weight"], distance + p["weight"].shape[0] // 2, axis=0, mode="clip")
     y = jnp.einsum("btnd,tsd->bnts", q, rows)
     return y + jnp.einsum("bsnd,tsd->bnts", k, rows) if keys_too else y
+
+
+def bias_specs(name: str, count: int, heads: int) -> Tree:
+    """`{name}.weight` `(count, heads)`: what each head adds to scores in each bucket."""
+    weight = ArraySpec(shape=(count, heads), axes=(None, "heads"), name="weight")
+    return scope(name, {"weight": weight})
+
+
+def bias(
+    p: Tree,
+    queries: Integer[Array, "b t"],
+    keys: Integer[Array, "b s"],
+    *,
+    count: int,
+    longest: int,
+    both_sides: bool,
+) -> Float[Array, "b n t s"]:
+    """Where queries [1 or B, T] and keys [1 or B, S] stand -> a bias on scores."""
+    distance = keys[:, None, :] - queries[:, :, None]
+    rows = bucket(distance, count=count, longest=longest, both_sides=both_sides)
+    return jnp.take(p["weight"], rows, axis=0, mode="clip").transpose(0, 3, 1, 2)
+
+
+def bucket(
+    distance: Integer[Array, "*shape"], *, count: int, longest: int, both_sides: bool
+) -> Integer[Array, "*shape"]:
+    """Distances (key minus query, in tokens) -> buckets below `count`.
+
+    Half of the buckets hold one distance each, the others ever more, up to the distance `longest`;
+    the last holds all beyond. With `both_sides` later keys have a second half of buckets to
+    themselves; without, they share that of distance zero.
+
+    Raises:
+      ValueError: `longest` lies within the buckets of one distance each.
+    """
+    count = count // 2 if both_sides else count
+    exact = count // 2
+    if not 0 < exact < longest:
+        raise ValueError(
+            f"relative positions: found {count} buckets up to a distance of {longest}, expected at "
+            f"least 2 and a distance beyond {exact}; correct the number or the distance"
+        )
+    # A table rather than logarithms of XLA, which round otherwise where a bucket begins.
+    far = np.arange(longest + 1)
+    ratio = np.log(np.maximum(far, exact).astype(np.float32) / exact) / math.log(longest / exact)
+    grown = exact + (ratio * (count - exact)).astype(np.int32)
+    table = np.where(far < exact, far, np.minimum(grown, count - 1)).astype(np.int32)
+    steps = jnp.abs(distance) if both_sides else jnp.maximum(-distance, 0)
+    near = jnp.take(jnp.asarray(table), jnp.minimum(steps, longest), axis=0)
+    return near + jnp.where(distance > 0, count, 0) if both_sides else near

@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from zoo.forward import Forward
 from zoo.layers import cache as caching
+from zoo.outputs import Output
 from zoo.spec import Tree, abstract
 
 FLAGS = ("output_hidden_states", "interpolate_pos_encoding")
@@ -26,6 +27,7 @@ RANKS = {
     "input_values": 2,
     "decoder_input_ids": 2,
     "decoder_inputs_embeds": 3,
+    "encoder_outputs": 3,
 }
 FLOATS = (
     "inputs_embeds",
@@ -36,6 +38,7 @@ FLOATS = (
 )
 TREES = ("cache", "dropout_key", "encoder_outputs")
 DECODER = "decoder_"
+TARGETS = {"decoder_input_ids", "decoder_inputs_embeds"}
 
 
 def check(
@@ -60,6 +63,8 @@ def check(
     flags = {k: bool(v) for k, v in inputs.items() if k in FLAGS or isinstance(v, bool)}
     given = {k: v for k, v in inputs.items() if v is not None and k not in flags}
     _check_main(forward, given, where)
+    if "encoder_outputs" in given:
+        given["encoder_outputs"] = _encoded(given["encoder_outputs"], where)
     arrays = {k: v if k in TREES else _array(v, f"{where}: {k}") for k, v in given.items()}
     for name, x in arrays.items():
         _check_dtype(name, x, where)
@@ -68,6 +73,7 @@ def check(
     for prefix, shape in tokens.items():
         if shape is not None:
             _check_tokens(arrays, prefix, shape, where)
+    _check_rows(tokens, where)
     if own := getattr(forward.architecture.module, "check_inputs", None):
         own(forward.config, arrays, where)
     _check_values(forward, arrays, where)
@@ -97,6 +103,14 @@ def _array(x: Any, where: str) -> Any:
     return x.astype(np.float32) if x.dtype == np.float64 else x
 
 
+def _encoded(x: Any, where: str) -> Any:
+    """What an encoder returned: an output of the zoo as it is, of anything else its last state."""
+    if isinstance(x, Output) and "last_hidden_state" in x:
+        return x
+    x = x[0] if isinstance(x, tuple | list) and x else getattr(x, "last_hidden_state", x)
+    return _array(x, f"{where}: encoder_outputs")
+
+
 def _detached(x: Any) -> Any:
     """A tensor of torch as numpy; anything else as it is. Torch is not imported for that."""
     if type(x).__module__.partition(".")[0] != "torch" or not hasattr(x, "detach"):
@@ -108,9 +122,8 @@ def _detached(x: Any) -> Any:
 def _check_main(forward: Forward, given: Mapping[str, Any], where: str) -> None:
     for group in forward.task.groups:
         found = [name for name in group if name in given]
-        if not found and "cache" in given and not any(n.startswith(DECODER) for n in group):
-            if len(forward.task.groups) > 1:
-                continue  # the cache holds what the encoder said
+        if not found and "cache" in given and given.keys() & TARGETS:
+            continue  # the cache holds what the encoder said
         if len(found) != 1:
             wanted = " or ".join(group)
             said = " and ".join(found) or ("neither" if len(group) > 1 else "nothing")
@@ -132,6 +145,8 @@ def _check_dtype(name: str, x: Any, where: str) -> None:
 
 
 def _check_shape(forward: Forward, name: str, x: Any, where: str) -> None:
+    if name == "encoder_outputs":
+        x = getattr(x, "last_hidden_state", x)
     rank = forward.task.ranks.get(name, RANKS.get(name))
     if rank is None:
         return
@@ -146,7 +161,8 @@ def _check_shape(forward: Forward, name: str, x: Any, where: str) -> None:
             f"{where}: {name} has shape {tuple(x.shape)}, expected no empty axis; pass something"
         )
     width = getattr(forward.config, "hidden_size", None)
-    if name.endswith("inputs_embeds") and width is not None and x.shape[-1] != width:
+    wide = name.endswith(("inputs_embeds", "encoder_outputs"))
+    if wide and width is not None and x.shape[-1] != width:
         raise ValueError(
             f"{where}: {name} has width {x.shape[-1]}, expected hidden_size {width}; are these "
             f"vectors of this model?"
@@ -158,7 +174,19 @@ def _tokens(arrays: Mapping[str, Any], prefix: str) -> tuple[int, ...] | None:
     if (ids := arrays.get(f"{prefix}input_ids")) is not None:
         return tuple(ids.shape)
     vectors = arrays.get(f"{prefix}inputs_embeds")
+    if vectors is None and not prefix:
+        vectors = arrays.get("encoder_outputs")
+        vectors = getattr(vectors, "last_hidden_state", vectors)
     return None if vectors is None else tuple(vectors.shape[:-1])
+
+
+def _check_rows(tokens: Mapping[str, tuple[int, ...] | None], where: str) -> None:
+    source, target = tokens[""], tokens[DECODER]
+    if source is not None and target is not None and source[0] != target[0]:
+        raise ValueError(
+            f"{where}: found {target[0]} rows for the decoder, expected {source[0]} as for the "
+            f"encoder; pass a target for each source"
+        )
 
 
 def _check_tokens(

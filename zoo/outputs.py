@@ -106,3 +106,45 @@ class ImageOutput(Output):
 
     reconstruction: jax.Array
     hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class Seq2SeqModelOutput(Output):
+    """An encoder and a decoder without a head.
+
+    Attributes:
+      last_hidden_state: [B, T, E], of the decoder, after its final norm.
+      cache: the cache that went in, with the new tokens and the encoder's output.
+      decoder_hidden_states: its embeddings and the output of every layer; on request.
+      encoder_last_hidden_state: [B, S, E]; None where the cache stood in for the encoder.
+      encoder_hidden_states: embeddings and the output of every layer of the encoder; on request.
+    """
+
+    last_hidden_state: jax.Array
+    cache: Tree | None = None
+    decoder_hidden_states: tuple[jax.Array, ...] | None = None
+    encoder_last_hidden_state: jax.Array | None = None
+    encoder_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class Seq2SeqLMOutput(Output):
+    """Logits on a decoder: [B, T, V] of tokens, or [B, C] of labels."""
+
+    logits: jax.Array
+    cache: Tree | None = None
+    decoder_hidden_states: tuple[jax.Array, ...] | None = None
+    encoder_last_hidden_state: jax.Array | None = None
+    encoder_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class Seq2SeqSpanOutput(Output):
+    """Logits [B, T] of the answer's first and last token, on a decoder."""
+
+    start_logits: jax.Array
+    end_logits: jax.Array
+    cache: Tree | None = None
+    decoder_hidden_states: tuple[jax.Array, ...] | None = None
+    encoder_last_hidden_state: jax.Array | None = None
+    encoder_hidden_states: tuple[jax.Array, ...] | None = None

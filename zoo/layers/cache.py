@@ -33,19 +33,11 @@ class Cache:
     source: Any = None
 
 
-def specs(
-    layers: Tree, *, batch: int, length: int, cross: Tree = None, source: int | None = None
-) -> Cache:
-    """Declarations of a cache of `length` slots around those of its layers.
-
-    `cross` are the declarations for an encoder's output of length `source`.
-    """
+def specs(layers: Tree, *, batch: int, length: int) -> Cache:
+    """Declarations of a cache of `length` slots around those of its layers."""
     valid = ArraySpec(shape=(batch, length), axes=("batch", "length"), init=zeros, dtype=bool)
     count = ArraySpec(shape=(), axes=(), init=zeros, dtype=jnp.int32)
-    seen = None
-    if source is not None:
-        seen = dataclasses.replace(valid, shape=(batch, source))
-    return Cache(layers=layers, valid=valid, length=count, cross=cross, source=seen)
+    return Cache(layers=layers, valid=valid, length=count)
 
 
 class Tokens(NamedTuple):

@@ -92,6 +92,21 @@ def stacked(kinds: Sequence[str], of: Callable[[str], Tree]) -> Tree:
     )
 
 
+def each(fn: Callable[[Tree], Tree], layers: Tree) -> Tree:
+    """What `fn` makes of the parameters of each layer, in the form of the layers."""
+    if isinstance(layers, Stacked):
+        return Stacked(tuple(tuple(jax.vmap(fn)(p) for p in run) for run in layers.runs))
+    return tuple(fn(p) for p in layers)
+
+
+def paired(layers: Tree, others: Tree) -> Tree:
+    """Layers whose parameters are pairs: those of a layer, and what `others` has for it."""
+    if isinstance(layers, Stacked):
+        runs = zip(layers.runs, others.runs, strict=True)
+        return Stacked(tuple(tuple(zip(*run, strict=True)) for run in runs))
+    return tuple(zip(layers, others, strict=True))
+
+
 @runtime_checkable
 class Step(Protocol):
     """One layer: x in, x out, with its kind, parameters, cache, number and dropout key."""

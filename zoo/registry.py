@@ -16,7 +16,9 @@ MODULES = {
     "mistral": "zoo.models.mistral",
     "qwen2": "zoo.models.qwen2",
     "qwen3": "zoo.models.qwen3",
+    "roberta": "zoo.models.roberta",
     "vit": "zoo.models.vit",
+    "xlm-roberta": "zoo.models.xlm_roberta",
 }
 
 

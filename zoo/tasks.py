@@ -132,12 +132,11 @@ def classify(p: Tree, x: jax.Array, inputs: Mapping[str, Any], *, rate: float = 
     return linear.linear(p, dropout(x, key, rate=rate))
 
 
-def spans(p: Tree, body: outputs.BaseOutput) -> outputs.SpanOutput:
-    """Logits of the first and the last token of an answer."""
-    logits = linear.linear(p, body.last_hidden_state)
+def spans(body: outputs.BaseOutput, values: jax.Array) -> outputs.SpanOutput:
+    """Values [B, T, 2] as logits of the first and the last token of an answer."""
     return outputs.SpanOutput(
-        start_logits=logits[..., 0],
-        end_logits=logits[..., 1],
+        start_logits=values[..., 0],
+        end_logits=values[..., 1],
         hidden_states=body.hidden_states,
     )
 
@@ -220,7 +219,7 @@ def decoder(
         return linear.specs("qa_outputs", 2, c.hidden_size, axes=(None, "embed"))
 
     def qa(c: Any, params: Tree, body: outputs.BaseOutput, inputs: Mapping):
-        return spans(params["head"], body)
+        return spans(body, linear.linear(params["head"], body.last_hidden_state))
 
     def task(task_name: str, head_specs: Callable, head: Callable, prefix: str = prefix) -> Task:
         return headed(task_name, specs, apply, prefix=prefix, head_specs=head_specs, head=head)

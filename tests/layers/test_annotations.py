@@ -22,6 +22,7 @@ configs = {
     "mistral": dict(text, **gated, sliding_window=3),
     "qwen2": dict(text, **gated),
     "qwen3": dict(text, **gated, head_dim=6),
+    "roberta": dict(text, intermediate_size=24),
     "vit": dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24,
                 image_size=8, patch_size=4),
 }

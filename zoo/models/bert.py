@@ -11,15 +11,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zoo import tasks
+from zoo import heads, tasks
 from zoo.hint import hint
-from zoo.layers import activation, attention, linear, mlp, norm, relative, stack
+from zoo.layers import activation, attention, embed, linear, mlp, norm, relative, stack
 from zoo.layers import cache as caching
-from zoo.layers.dropout import EMBEDDINGS, dropout, fold, keys
+from zoo.layers.dropout import dropout, keys
 from zoo.layers.mask import Mask
 from zoo.markers import block
 from zoo.outputs import BaseOutput, LogitsOutput, PreTrainingOutput
-from zoo.spec import ArraySpec, Tree, scope, zeros
+from zoo.spec import Tree, scope
 
 IGNORED = (r"(.*\.)?embeddings\.(position_ids|token_type_ids)",)
 
@@ -48,17 +48,12 @@ class Config:
     num_labels: int = 2
 
     def __post_init__(self):
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size: {self.hidden_size} is not a multiple of num_attention_heads "
-                f"{self.num_attention_heads}"
-            )
+        check(self)
         if self.position_embedding_type not in POSITIONS:
             raise ValueError(
                 f"position_embedding_type: found {self.position_embedding_type!r}, expected one of "
                 f"{', '.join(POSITIONS)}"
             )
-        activation.check(self.hidden_act, where="hidden_act")
 
     @property
     def head_dim(self) -> int:
@@ -71,7 +66,21 @@ class Config:
         return ("encoder",) * self.num_hidden_layers
 
 
-def limits(c: Config) -> dict[str, int]:
+def check(c: Any) -> None:
+    """Checks sizes and names.
+
+    Raises:
+      ValueError: heads that do not divide, or an unknown activation.
+    """
+    if c.hidden_size % c.num_attention_heads:
+        raise ValueError(
+            f"hidden_size: {c.hidden_size} is not a multiple of num_attention_heads "
+            f"{c.num_attention_heads}"
+        )
+    activation.check(c.hidden_act, where="hidden_act")
+
+
+def limits(c: Any) -> dict[str, int]:
     """Exclusive upper bounds of integer inputs."""
     tables = {"input_ids": c.vocab_size, "token_type_ids": c.type_vocab_size}
     return tables | {"position_ids": c.max_position_embeddings}
@@ -80,7 +89,7 @@ def limits(c: Config) -> dict[str, int]:
 POSITIONS = ("absolute", "relative_key", "relative_key_query")
 
 
-def block_specs(c: Config) -> Tree:
+def block_specs(c: Any) -> Tree:
     """One layer."""
     attn = attention.specs(
         embed=c.hidden_size,
@@ -91,9 +100,6 @@ def block_specs(c: Config) -> Tree:
         out_bias=True,
         names=("self.query", "self.key", "self.value", "output.dense"),
     )
-    if c.position_embedding_type != "absolute":
-        name = "self.distance_embedding"
-        attn["distance"] = relative.specs(name, c.max_position_embeddings, c.head_dim)
     names = ("intermediate.dense", "output.dense")
     return {
         "attn": scope("attention", attn),
@@ -108,32 +114,32 @@ def specs(c: Config, *, layers: stack.Build = stack.loop, pooler: bool = True) -
 
     Files of models with relative positions hold the table of absolute ones too, unused.
     """
-    embed = linear.embedding_specs
-    one = scope("encoder.layer.{}", block_specs(c))
+    one = block_specs(c)
+    if c.position_embedding_type != "absolute":
+        name = "attention.self.distance_embedding"
+        one["attn"]["distance"] = relative.specs(name, c.max_position_embeddings, c.head_dim)
+    return body_specs(c, one, layers, pooler=pooler)
+
+
+def body_specs(c: Any, one: Tree, layers: stack.Build, *, pooler: bool) -> Tree:
+    """Every parameter of a body whose layers are all declared as `one`."""
+    size = c.hidden_size
     tree = {
-        "embed": scope(
-            "embeddings",
-            {
-                "words": embed("word_embeddings", c.vocab_size, c.hidden_size),
-                "positions": embed(
-                    "position_embeddings", c.max_position_embeddings, c.hidden_size, axis=None
-                ),
-                "types": embed(
-                    "token_type_embeddings", c.type_vocab_size, c.hidden_size, axis=None
-                ),
-                "norm": norm.specs("LayerNorm", c.hidden_size),
-            },
+        "embed": embed.specs(
+            vocab=c.vocab_size,
+            embed=size,
+            positions=c.max_position_embeddings,
+            types=c.type_vocab_size,
         ),
-        "layers": layers(c.kinds, lambda kind: one),
+        "layers": layers(c.kinds, lambda kind: scope("encoder.layer.{}", one)),
     }
     if pooler:
-        size = c.hidden_size
         tree["pooler"] = linear.specs("pooler.dense", size, size, axes=(None, "embed"))
     return tree
 
 
 def cache_specs(
-    c: Config, batch: int, length: int, *, layers: stack.Build = stack.loop
+    c: Any, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
     """Keys and values of `length` tokens in every layer, for BERT as a decoder."""
     return attention.cache_specs(
@@ -154,7 +160,7 @@ def layer(
     context: attention.Context,
     key: jax.Array | None,
     *,
-    c: Config,
+    c: Any,
 ) -> tuple[jax.Array, attention.KVCache | None]:
     """x [B, T, E] -> (x [B, T, E], cache): norms come after each residual sum."""
     drop = functools.partial(dropout, rate=c.hidden_dropout_prob)
@@ -207,8 +213,8 @@ def apply(
       output_hidden_states: return the output of every layer too.
       dropout_key: switches dropout on.
     """
-    embed = params["embed"]
-    x = linear.embed_text(embed["words"], input_ids, inputs_embeds, padding_idx=c.pad_token_id)
+    p = params["embed"]
+    x = linear.embed_text(p["words"], input_ids, inputs_embeds, padding_idx=c.pad_token_id)
     tokens, advanced = caching.place(
         x.shape[1],
         attention_mask=attention_mask,
@@ -216,25 +222,54 @@ def apply(
         cache=cache,
         table=c.max_position_embeddings,
     )
-    if token_type_ids is None:
-        token_type_ids = jnp.zeros(x.shape[:2], jnp.int32)
-    x = x + linear.embedding(embed["types"], token_type_ids)
-    if c.position_embedding_type == "absolute":
-        x = x + jnp.broadcast_to(linear.embedding(embed["positions"], tokens.positions), x.shape)
-    x = norm.layer_norm(embed["norm"], x, eps=c.layer_norm_eps)
-    x = dropout(x, fold(dropout_key, EMBEDDINGS), rate=c.hidden_dropout_prob)
-    x = hint(x, "batch", "length", None)
+    x = embed.embed(
+        p,
+        x,
+        positions=tokens.positions if c.position_embedding_type == "absolute" else None,
+        types=token_type_ids,
+        eps=c.layer_norm_eps,
+        rate=c.hidden_dropout_prob,
+        key=dropout_key,
+    )
+    return encode(
+        c,
+        params,
+        x,
+        tokens,
+        advanced,
+        causal=c.is_decoder,
+        collect=output_hidden_states,
+        key=dropout_key,
+    )
 
-    mask = Mask(valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=c.is_decoder)
-    context = attention.Context(mask=mask.array(), start=tokens.start)
+
+def encode(
+    c: Any,
+    params: Tree,
+    x: jax.Array,
+    tokens: caching.Tokens,
+    advanced: caching.Cache | None,
+    *,
+    causal: bool,
+    bias: jax.Array | None = None,
+    collect: bool,
+    key: jax.Array | None,
+) -> BaseOutput:
+    """What comes after the embeddings x [B, T, E]: the layers and the pooler.
+
+    `bias` is added to the scores of every layer; `collect` returns the output of each.
+    """
+    x = hint(x, "batch", "length", None)
+    mask = Mask(valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=causal)
+    context = attention.Context(mask=mask.array(), start=tokens.start, bias=bias)
     x, kept, inner = stack.run(
         lambda kind, p, x, cache, i, key: layer(p, x, cache, context, key, c=c),
         c.kinds,
         params["layers"],
         x,
-        cache=cache and cache.layers,
-        key=dropout_key,
-        collect=output_hidden_states,
+        cache=advanced and advanced.layers,
+        key=key,
+        collect=collect,
     )
     pooled = jnp.tanh(linear.linear(params["pooler"], x[:, 0])) if "pooler" in params else None
     return BaseOutput(
@@ -246,28 +281,24 @@ def apply(
 
 
 def lm_specs(c: Config) -> Tree:
-    """The head that predicts tokens; its matrix is that of the embeddings when they are tied."""
-    tree = {
-        "transform": linear.specs(
-            "transform.dense", c.hidden_size, c.hidden_size, axes=(None, "embed")
-        ),
-        "norm": norm.specs("transform.LayerNorm", c.hidden_size),
-        "bias": ArraySpec(shape=(c.vocab_size,), axes=("vocab",), init=zeros, name="bias"),
-    }
-    if not c.tie_word_embeddings:
-        decoder = linear.specs("decoder", c.vocab_size, c.hidden_size, axes=("vocab", "embed"))
-        tree |= {"decoder": decoder}
+    """The head that predicts tokens."""
+    tree = heads.lm_specs(
+        vocab=c.vocab_size,
+        embed=c.hidden_size,
+        tied=c.tie_word_embeddings,
+        dense="transform.dense",
+        layer_norm="transform.LayerNorm",
+        decoder="decoder",
+        bias="bias",
+    )
     return scope("cls.predictions", tree)
 
 
 def lm_logits(c: Config, params: Tree, x: jax.Array) -> jax.Array:
     """x [B, T, E] -> logits [B, T, V]."""
     p = params["head"]
-    p = p.get("lm", p)
-    x = activation.activation(linear.linear(p["transform"], x), name=c.hidden_act)
-    x = norm.layer_norm(p["norm"], x, eps=c.layer_norm_eps)
-    decoder = p.get("decoder") or params["embed"]["words"] | {"bias": p["bias"]}
-    return linear.linear(decoder, x)
+    words = params["embed"]["words"]
+    return heads.lm_logits(p.get("lm", p), words, x, act=c.hidden_act, eps=c.layer_norm_eps)
 
 
 def lm(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutput:
@@ -285,6 +316,11 @@ def next_sentence(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> Log
     return tasks.logits(body, linear.linear(params["head"], body["pooler_output"]))
 
 
+def pretraining_specs(c: Config) -> Tree:
+    """Both heads of pre-training."""
+    return {"lm": lm_specs(c), "next": next_sentence_specs(c)}
+
+
 def pretraining(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> PreTrainingOutput:
     """Both objectives of pre-training."""
     return PreTrainingOutput(
@@ -294,91 +330,36 @@ def pretraining(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> PreTr
     )
 
 
-def classifier_specs(c: Config, labels: int | None = None) -> Tree:
-    """A linear classifier."""
-    size = c.num_labels if labels is None else labels
-    return linear.specs("classifier", size, c.hidden_size, axes=(None, "embed"))
+def classifier_rate(c: Any) -> float:
+    """Dropout before a classifier."""
+    return c.hidden_dropout_prob if c.classifier_dropout is None else c.classifier_dropout
 
 
-def classifier(c: Config, params: Tree, x: jax.Array, inputs: Any) -> jax.Array:
-    """Dropout and the linear classifier."""
-    rate = c.hidden_dropout_prob if c.classifier_dropout is None else c.classifier_dropout
-    return tasks.classify(params["head"], x, inputs, rate=rate)
-
-
-def sequence(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutput:
-    """Logits [B, C] from the pooled text."""
-    return tasks.logits(body, classifier(c, params, body["pooler_output"], inputs))
-
-
-def token(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> LogitsOutput:
-    """Logits [B, T, C]."""
-    return tasks.logits(body, classifier(c, params, body.last_hidden_state, inputs))
-
-
-def choice_apply(c: Config, params: Tree, **inputs: Any) -> LogitsOutput:
-    """Inputs [B, choices, T] -> logits [B, choices].
-
-    Raises:
-      ValueError: inputs without an axis of choices.
-    """
-    ranks = {"input_ids": 3, "inputs_embeds": 4}
-    main, rank = next((x, r) for n, r in ranks.items() if (x := inputs.get(n)) is not None)
-    if main.ndim != rank:
-        raise ValueError(
-            f"BertForMultipleChoice: found inputs of shape {tuple(main.shape)}, expected an axis "
-            f"of choices after the batch; add one of size 1"
-        )
-    batch, choices = main.shape[:2]
-
-    def flat(name: str, x: Any) -> Any:
-        if getattr(x, "ndim", 0) < 3 or not name.endswith(("_ids", "_mask", "_embeds")):
-            return x
-        return x.reshape(batch * choices, *x.shape[2:])
-
-    body = apply(c, params, **{name: flat(name, x) for name, x in inputs.items()})
-    scores = classifier(c, params, body["pooler_output"], inputs)
-    return tasks.logits(body, scores.reshape(batch, choices))
-
-
-def _headed(name: str, head_specs: Any, head: Any, *, pooler: bool) -> tasks.Task:
-    body_specs = functools.partial(specs, pooler=pooler)
-    return tasks.headed(name, body_specs, apply, prefix="bert", head_specs=head_specs, head=head)
-
-
-_TIED = MappingProxyType(
+TIED = MappingProxyType(
     {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     }
 )
-
-TASKS = {
-    "BertModel": tasks.bare(specs, apply),
-    "BertForMaskedLM": _headed("fill-mask", lm_specs, lm, pooler=False)._replace(tied=_TIED),
-    "BertLMHeadModel": _headed("causal-lm", lm_specs, lm, pooler=False)._replace(tied=_TIED),
-    "BertForPreTraining": _headed(
-        "pretraining",
-        lambda c: {"lm": lm_specs(c), "next": next_sentence_specs(c)},
-        pretraining,
-        pooler=True,
-    )._replace(tied=_TIED),
-    "BertForNextSentencePrediction": _headed(
-        "next-sentence", next_sentence_specs, next_sentence, pooler=True
+HEADS = {
+    "ForMaskedLM": heads.Head("fill-mask", lm_specs, lm, tied=TIED),
+    "LMHeadModel": heads.Head("causal-lm", lm_specs, lm, tied=TIED),
+    "ForPreTraining": heads.Head(
+        "pretraining", pretraining_specs, pretraining, pooled=True, tied=TIED
     ),
-    "BertForSequenceClassification": _headed(
-        "text-classification", classifier_specs, sequence, pooler=True
+    "ForNextSentencePrediction": heads.Head(
+        "next-sentence", next_sentence_specs, next_sentence, pooled=True
     ),
-    "BertForMultipleChoice": _headed(
-        "multiple-choice", lambda c: classifier_specs(c, 1), sequence, pooler=True
-    )._replace(apply=choice_apply),
-    "BertForTokenClassification": _headed(
-        "token-classification", classifier_specs, token, pooler=False
-    ),
-    "BertForQuestionAnswering": _headed(
-        "question-answering",
-        lambda c: linear.specs("qa_outputs", c.num_labels, c.hidden_size, axes=(None, "embed")),
-        lambda c, params, body, inputs: tasks.spans(params["head"], body),
-        pooler=False,
-    ),
+    "ForSequenceClassification": heads.pooled("text-classification", classifier_rate),
+    "ForMultipleChoice": heads.pooled("multiple-choice", classifier_rate, labels=1),
+    "ForTokenClassification": heads.tokens(classifier_rate),
+    "ForQuestionAnswering": heads.answers(),
 }
+TASKS = heads.encoder(
+    "Bert",
+    specs,
+    apply,
+    HEADS,
+    prefix="bert",
+    unpooled=functools.partial(specs, pooler=False),
+)

@@ -234,7 +234,7 @@ def decodes(row: Row) -> bool:
 
 def continues(row: Row) -> bool:
     """Rows that continue the text they are given."""
-    return row.decodes and "decoder_input_ids" not in row.inputs
+    return row.decodes and row.generates and "decoder_input_ids" not in row.inputs
 
 
 PROPERTIES: dict[str, tuple[Callable[[Row], None], Callable[[Row], bool]]] = {

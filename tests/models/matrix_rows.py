@@ -38,6 +38,7 @@ class Row:
         `make test-long`.
       causal: no output depends on a later token.
       decodes: cached decoding is tested.
+      generates: what transformers generates can be compared with.
       grows: the rotation depends on the length of the text, so that a cache, whose keys keep
         theirs, is not the whole text run again; transformers has the same.
       mesh: devices of the sharded run; None where the number of key heads tells.
@@ -54,6 +55,7 @@ class Row:
     main: bool = False
     causal: bool = False
     decodes: bool = False
+    generates: bool = True
     grows: bool = False
     mesh: str | None = None
     dead: Mapping[str, str] = dataclasses.field(default_factory=dict)

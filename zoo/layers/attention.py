@@ -4,7 +4,8 @@ Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245.
 Letters: B batch, T queries, S keys, E embed, N query heads, K kv heads, D head size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +15,16 @@ from jaxtyping import Array, Bool, Float
 from zoo.layers import cache as caching
 from zoo.layers import linear, norm, rope, stack
 from zoo.layers.dropout import dropout
+from zoo.layers.mask import Mask
 from zoo.markers import op
 from zoo.spec import ArraySpec, Tree, zeros
 
 
 class KVCache(NamedTuple):
-    """Keys and values of one layer, [B, S, K, D]: a value that goes in and comes out."""
+    """Keys and values of one layer, [B, S, K, D]: a value that goes in and comes out.
+
+    Layers with a window keep a ring of their last S tokens: token i is at slot i modulo S.
+    """
 
     k: Any
     v: Any
@@ -33,12 +38,42 @@ class Context(NamedTuple):
       rotation: of the new tokens, for models with rotary positions.
       start: the cache slot of the first new token.
       bias: added to the scaled scores, broadcasts to [B, N, T, S].
+      slots: int [T], where a ring keeps each of several new tokens, past its end for those that it
+        does not keep; None where they are written from `start` on.
     """
 
     mask: jax.Array | None = None
     rotation: rope.Rotation | None = None
     start: jax.Array | None = None
     bias: jax.Array | None = None
+    slots: jax.Array | None = None
+
+
+def context(
+    tokens: caching.Tokens,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    rotation: rope.Rotation | None = None,
+    bias: jax.Array | None = None,
+) -> Context:
+    """What layers share that see `window` tokens, or all: with a cache, one of `cache_specs`."""
+    start, slots = tokens.start, None
+    if window is not None and start is not None and tokens.valid is not None:
+        size = caching.ring_size(window, tokens.valid.shape[1])
+        # One token overwrites nothing it may see, so that the ring can be updated in place and then
+        # read. Where the length is symbolic the other way serves one token as well.
+        alone = tokens.slots.shape[1] == 1
+        if alone:
+            start = start % size
+        else:
+            kept = tokens.slots[0] > tokens.slots[0, -1] - size
+            slots = jnp.where(kept, tokens.slots[0] % size, size)
+        tokens = tokens.in_ring(size, written=alone)
+    mask = Mask(
+        valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=causal, window=window
+    ).array()
+    return Context(mask=mask, rotation=rotation, start=start, bias=bias, slots=slots)
 
 
 def specs(
@@ -74,16 +109,22 @@ def cache_specs(
     kv_heads: int,
     head_dim: int,
     layers: stack.Build = stack.loop,
+    windows: Mapping[str, int | None] = MappingProxyType({}),
 ) -> caching.Cache:
-    """Room for `length` tokens in every layer."""
-    one = ArraySpec(
-        shape=(batch, length, kv_heads, head_dim),
-        axes=("batch", "length", "kv_heads", "head_dim"),
-        init=zeros,
-        name="cache.{}",
-    )
-    both = layers(kinds, lambda kind: KVCache(one, one))
-    return caching.specs(both, batch=batch, length=length)
+    """Room for `length` tokens in every layer, or for its window where `windows` has one."""
+
+    def of(kind: str) -> KVCache:
+        window = windows.get(kind)
+        room = length if window is None else caching.ring_size(window, length)
+        one = ArraySpec(
+            shape=(batch, room, kv_heads, head_dim),
+            axes=("batch", "length", "kv_heads", "head_dim"),
+            init=zeros,
+            name="cache.{}",
+        )
+        return KVCache(one, one)
+
+    return caching.specs(layers(kinds, of), batch=batch, length=length)
 
 
 @op("attention")
@@ -140,8 +181,8 @@ def attend(
 ) -> tuple[jax.Array, KVCache | None]:
     """Self-attention: x [B, T, E] -> (y [B, T, E], cache).
 
-    Without a cache S = T; with one the new keys are written at slot `context.start` and S is the
-    cache's length. `eps` is that of the norms of q and k, where the tree holds them. `gain` is a
+    Without a cache S = T; with one S is its length, and T more for several tokens beside a ring.
+    `eps` is that of the norms of q and k, where the tree holds them. `gain` is a
     scalar on the scores beside the static `scale`; `bias(q, k)` is added to the scaled scores in
     place of `context.bias`.
     """
@@ -151,8 +192,7 @@ def attend(
     if context.rotation is not None:
         q, k = rope.rotate(q, context.rotation), rope.rotate(k, context.rotation)
     if cache is not None:
-        cache = write(cache, k, v, context.start)
-        k, v = cache
+        (k, v), cache = remember(cache, k, v, context)
     if gain is not None:
         q = q * gain.astype(q.dtype)
     y = attention(
@@ -167,6 +207,23 @@ def attend(
         rate=rate,
     )
     return linear.from_heads(p["o"], y), cache
+
+
+def remember(
+    cache: KVCache, k: jax.Array, v: jax.Array, context: Context
+) -> tuple[KVCache, KVCache]:
+    """New keys and values [B, T, K, D] -> those that queries may see, and the cache for later.
+
+    Queries see a ring as it was, then all new tokens: in the ring the last would have overwritten
+    what the first may see.
+    """
+    new = KVCache(k.astype(cache.k.dtype), v.astype(cache.v.dtype))
+    if context.slots is None:
+        cache = write(cache, *new, context.start)
+        return cache, cache
+    seen = (jnp.concatenate(pair, axis=1) for pair in zip(cache, new, strict=True))
+    kept = (x.at[:, context.slots].set(y, mode="drop") for x, y in zip(cache, new, strict=True))
+    return KVCache(*seen), KVCache(*kept)
 
 
 def write(cache: KVCache, k: jax.Array, v: jax.Array, start: jax.Array | None) -> KVCache:

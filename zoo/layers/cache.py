@@ -1,6 +1,6 @@
 """Where new tokens stand: positions, cache slots and what has been seen before.
 
-Letters: B batch, T new tokens, S slots.
+Letters: B batch, T new tokens, S slots, R slots of a ring.
 """
 
 import dataclasses
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import min_dim
 
 from zoo.spec import ArraySpec, Tree, zeros
 
@@ -56,6 +57,25 @@ class Tokens(NamedTuple):
     keys: jax.Array
     valid: jax.Array | None
     start: jax.Array | None
+
+    def in_ring(self, size: int, *, written: bool) -> "Tokens":
+        """The same where the keys are those of a ring of `size` slots.
+
+        Slot r holds the last token whose number is r modulo `size`: with `written` the new ones
+        too, otherwise they follow behind the ring.
+        """
+        last = self.slots[:, -1:] if written else self.slots[:, :1] - 1
+        keys = last - (last - jnp.arange(size)[None]) % size  # below 0 where there was none yet
+        keys = keys if written else jnp.concatenate([keys, self.slots], axis=1)
+        if self.valid is None:
+            raise ValueError("Tokens: found no cache, expected one beside a ring")
+        valid = jnp.take(self.valid, jnp.maximum(keys[0], 0), axis=1) & (keys >= 0)
+        return self._replace(keys=keys, valid=valid)
+
+
+def ring_size(window: int, length: int) -> int:
+    """Slots that a layer needs which sees `window` tokens of at most `length`."""
+    return min_dim(window, length)
 
 
 def place(

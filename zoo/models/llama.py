@@ -16,7 +16,6 @@ from zoo import tasks
 from zoo.hint import hint
 from zoo.layers import activation, attention, linear, mlp, norm, stack
 from zoo.layers import cache as caching
-from zoo.layers.mask import Mask
 from zoo.layers.rope import DEFAULT, Rope, rotation
 from zoo.markers import block
 from zoo.outputs import BaseOutput
@@ -137,7 +136,7 @@ def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
 def cache_specs(
     c: Any, batch: int, length: int, *, layers: stack.Build = stack.loop
 ) -> caching.Cache:
-    """Keys and values of `length` tokens in every layer."""
+    """Keys and values of `length` tokens in every layer, or of those in its window."""
     return attention.cache_specs(
         c.kinds,
         batch=batch,
@@ -145,6 +144,7 @@ def cache_specs(
         kv_heads=c.num_key_value_heads,
         head_dim=c.head_dim,
         layers=layers,
+        windows=windows(c),
     )
 
 
@@ -215,13 +215,10 @@ def apply(
         trained=c.max_position_embeddings,
     )
 
-    def context(window: int | None) -> attention.Context:
-        mask = Mask(
-            valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=True, window=window
-        )
-        return attention.Context(mask=mask.array(), rotation=turns, start=tokens.start)
-
-    contexts = {kind: context(windows(c)[kind]) for kind in sorted(set(c.kinds))}
+    contexts = {
+        kind: attention.context(tokens, window=windows(c)[kind], rotation=turns)
+        for kind in sorted(set(c.kinds))
+    }
     x, kept, inner = stack.run(
         lambda kind, p, x, cache, i, key: layer(p, x, cache, contexts[kind], key, c=c),
         c.kinds,

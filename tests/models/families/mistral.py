@@ -13,6 +13,8 @@ ROWS = (
     lm(
         "window-of-one",
         {"sliding_window": 1},
+        decodes=True,
+        generates=False,  # transformers' cache of a window of one keeps all tokens
         dead=dict.fromkeys(
             ("q_proj", "k_proj"), "a token that sees only itself does so whatever the score"
         ),

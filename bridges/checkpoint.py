@@ -241,7 +241,7 @@ def load(
         items = [a.reshape(-1, *s.item_shape) for s, a in zip(some, arrays, strict=True)]
         layouts = [layout(s) for s in some]
         for n, name in enumerate(some[0].names):
-            _read(source, found[name], layouts, [item[n] for item in items], scratch)
+            _read(source, found[name], layouts, [item[n, ...] for item in items], scratch)
         for i, s, a in zip(members, some, arrays, strict=True):
             out[i] = put(s, a)
         if progress:

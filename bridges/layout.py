@@ -59,7 +59,7 @@ class Layout(NamedTuple):
 
     def save(self, x: np.ndarray, out: np.ndarray) -> None:
         """Writes an array in memory layout to its place in the stored tensor `out`."""
-        part = out.reshape(self.factored)[self.slices]
+        part = out.reshape(self.factored)[(*self.slices, ...)]  # a view also of a scalar
         inverse = np.argsort(self.order)
         part[...] = x.reshape([part.shape[i] for i in self.order]).transpose(inverse)
 

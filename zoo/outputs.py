@@ -148,3 +148,41 @@ class Seq2SeqSpanOutput(Output):
     decoder_hidden_states: tuple[jax.Array, ...] | None = None
     encoder_last_hidden_state: jax.Array | None = None
     encoder_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+class TextEmbedsOutput(Output):
+    """Vectors [B, P] of texts in the space shared with images, and [B, T, E] of their tokens."""
+
+    text_embeds: jax.Array
+    last_hidden_state: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class ImageEmbedsOutput(Output):
+    """Vectors [B, P] of images in the space shared with texts, and [B, T, E] of their patches."""
+
+    image_embeds: jax.Array
+    last_hidden_state: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class ContrastiveOutput(Output):
+    """Texts [B] against images [N].
+
+    Attributes:
+      logits_per_image: [N, B], scaled cosines.
+      logits_per_text: [B, N], the same.
+      text_embeds: [B, P], of length one.
+      image_embeds: [N, P], of length one.
+      text_model_output: of the tower of texts, `pooler_output` being in the shared space.
+      vision_model_output: of the tower of images, likewise.
+    """
+
+    logits_per_image: jax.Array
+    logits_per_text: jax.Array
+    text_embeds: jax.Array
+    image_embeds: jax.Array
+    text_model_output: BaseOutput
+    vision_model_output: BaseOutput

@@ -11,6 +11,9 @@ from zoo.tasks import NAMES, Task
 
 MODULES = {
     "bert": "zoo.models.bert",
+    "clip": "zoo.models.clip",
+    "clip_text_model": "zoo.models.clip_text_model",
+    "clip_vision_model": "zoo.models.clip_vision_model",
     "gpt2": "zoo.models.gpt2",
     "llama": "zoo.models.llama",
     "mistral": "zoo.models.mistral",

@@ -43,6 +43,15 @@ def ones(key: jax.Array, shape: tuple[int, ...], dtype: Any, std: float) -> jax.
     return jnp.ones(shape, dtype)
 
 
+def constant(value: float) -> Init:
+    """The same value everywhere: temperatures."""
+    return functools.partial(_constant, value=value)
+
+
+def _constant(key, shape, dtype, std, *, value):
+    return jnp.full(shape, value, dtype)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
     """The share of a fused checkpoint tensor that one array holds.

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 import transformers
 from families import BY_ID, FAMILIES
-from matrix_rows import Maker, Row
+from matrix_rows import BATCH, LENGTH, Maker, Row, mask
 from safetensors.numpy import load_file
 
 import sharding
@@ -29,8 +29,7 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 SCALES = (0.02, 0.3)
-BATCH, LENGTH, PROMPT, CHOICES = 4, 13, 8, 2
-MARGINS = ((0, 0), (4, 0), (0, 5), (3, 2))  # padding to the left and right of each row
+PROMPT, CHOICES = 8, 2
 _folders = tempfile.TemporaryDirectory(prefix="matrix-")
 
 
@@ -172,12 +171,6 @@ def mesh(row: Row) -> jax.sharding.Mesh:
     heads = row.config.get("num_key_value_heads", 4)
     names = {4: "fsdp=2,tensor=4", 2: "data=2,fsdp=2,tensor=2"}
     return sharding.mesh(row.mesh or names[heads])
-
-
-def mask() -> np.ndarray:
-    """1 for tokens, 0 for the padding of MARGINS."""
-    at = np.arange(LENGTH)
-    return np.stack([(at >= left) & (at < LENGTH - right) for left, right in MARGINS]).astype(int)
 
 
 def inputs(row: Row) -> dict[str, np.ndarray]:

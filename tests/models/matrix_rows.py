@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+BATCH, LENGTH = 4, 13
+MARGINS = ((0, 0), (4, 0), (0, 5), (3, 2))  # padding to the left and right of each row
 TEXT = ("input_ids", "attention_mask")
 PIXELS = ("pixel_values",)
 PADDED = {"pad_token_id": 0}
@@ -19,6 +21,12 @@ UNTIED = {"tie_word_embeddings": False}
 TIED = {"tie_word_embeddings": True}
 SHIFT = "a shift of all scores of one query: softmax does not see it"
 EMBEDDED = "the inputs are embedded already"
+
+
+def mask() -> np.ndarray:
+    """1 for tokens, 0 for the padding of MARGINS."""
+    at = np.arange(LENGTH)
+    return np.stack([(at >= left) & (at < LENGTH - right) for left, right in MARGINS]).astype(int)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -33,13 +33,17 @@ def check(pixels: jax.Array, channels: int, size: tuple[int, int] | None) -> Non
         )
 
 
-def patch_specs(name: str, embed: int, channels: int, patch: tuple[int, int]) -> Tree:
+def patch_specs(
+    name: str, embed: int, channels: int, patch: tuple[int, int], *, bias: bool = True
+) -> Tree:
     """A convolution whose stride is its size: weight `(embed, channels, height, width)`."""
     weight = ArraySpec(
         shape=(embed, channels, *patch), axes=("embed", None, None, None), name="weight"
     )
-    bias = ArraySpec(shape=(embed,), axes=("embed",), init=zeros, name="bias")
-    return scope(name, {"weight": weight, "bias": bias})
+    tree = {"weight": weight}
+    if bias:
+        tree["bias"] = ArraySpec(shape=(embed,), axes=("embed",), init=zeros, name="bias")
+    return scope(name, tree)
 
 
 @op("patches")
@@ -51,7 +55,7 @@ def patches(
         pixels, p["weight"], patch, "VALID", dimension_numbers=("NCHW", "OIHW", "NCHW")
     )
     x = x.reshape(*x.shape[:2], -1).transpose(0, 2, 1)
-    return x + jnp.broadcast_to(p["bias"], x.shape)
+    return x + jnp.broadcast_to(p["bias"], x.shape) if "bias" in p else x
 
 
 def interpolate_positions(

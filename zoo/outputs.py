@@ -150,6 +150,7 @@ class Seq2SeqSpanOutput(Output):
     encoder_hidden_states: tuple[jax.Array, ...] | None = None
 
 
+@_output
 class TextEmbedsOutput(Output):
     """Vectors [B, P] of texts in the space shared with images, and [B, T, E] of their tokens."""
 

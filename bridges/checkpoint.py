@@ -26,7 +26,9 @@ from zoo.spec import ArraySpec, Tree
 CHUNK = 1 << 22  # bytes re-arranged or converted at a time
 HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 OLD_NAMES = ((re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
-             (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"))  # fmt: skip
+             (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
+             (re.compile(r"\.weight_g$"), ".parametrizations.weight.original0"),
+             (re.compile(r"\.weight_v$"), ".parametrizations.weight.original1"))  # fmt: skip
 
 
 class Source(Protocol):
@@ -74,8 +76,8 @@ def resolve(
 
     Bare bodies load into models with a head and the other way round: `prefix` is where the model
     keeps its body, `prefixes` where other classes of the architecture keep theirs. Old spellings
-    of layer norms are understood. Heads that the file lacks are `new`; tensors of other heads, or
-    outside the body of a file that has a body, are `unused`.
+    of layer and weight norms are understood. Heads that the file lacks are `new`; tensors of other
+    heads, or outside the body of a file that has a body, are `unused`.
 
     Args:
       declared: names of the model.

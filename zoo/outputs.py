@@ -187,3 +187,28 @@ class ContrastiveOutput(Output):
     image_embeds: jax.Array
     text_model_output: BaseOutput
     vision_model_output: BaseOutput
+
+
+class SpeechOutput(BaseOutput):
+    """A body that hears: `extract_features` [B, T, C] are what its convolutions found, normed."""
+
+    extract_features: jax.Array | None = None
+
+
+@_output
+class SpeechPreTrainingOutput(Output):
+    """What wav2vec 2.0 predicts [B, T, P], what it should have, and how evenly codes are used."""
+
+    projected_states: jax.Array
+    projected_quantized_states: jax.Array
+    codevector_perplexity: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class XVectorOutput(Output):
+    """A vector [B, X] of whoever speaks, and logits [B, X] from it."""
+
+    logits: jax.Array
+    embeddings: jax.Array
+    hidden_states: tuple[jax.Array, ...] | None = None

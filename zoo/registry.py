@@ -22,6 +22,7 @@ MODULES = {
     "roberta": "zoo.models.roberta",
     "vit": "zoo.models.vit",
     "xlm-roberta": "zoo.models.xlm_roberta",
+    "wav2vec2": "zoo.models.wav2vec2",
 }
 
 

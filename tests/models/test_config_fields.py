@@ -132,7 +132,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     if name == "initializer_range" or name.endswith("_init_value"):
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
-        kind = "dropout" if "drop" in name else "plain"
+        kind = "dropout" if "drop" in name or name.startswith("mask_") else "plain"
         kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind
         if name in family.refused:
             with pytest.raises(ValueError, match="pixel_values: found"):

@@ -190,3 +190,23 @@ def test_another_number_of_labels_is_a_wrong_shape(tmp_path: Path):
     )
     with pytest.raises(ValueError, match=r"classifier\.weight: found shape \[3, 32\], expected"):
         zoo.from_pretrained(folder)
+
+
+def test_weight_norms_in_the_old_spelling_load_and_are_saved_in_the_new(tmp_path):
+    old = {"original0": "weight_g", "original1": "weight_v"}
+
+    def change(tensors):
+        return {
+            name.replace(f"parametrizations.weight.{last}", old[last])
+            if (last := name.rpartition(".")[2]) in old
+            else name: x
+            for name, x in tensors.items()
+        }
+
+    folder = rewritten(tmp_path, "wav2vec2-model", change)
+    assert any(name.endswith("weight_g") for name in cases.stored(folder))
+    saved = zoo.from_pretrained(folder).save_pretrained(cases.folder("renamed"))
+    before = cases.stored(cases.case("wav2vec2-model", 0.3).folder)
+    after = cases.stored(saved)
+    assert after.keys() == before.keys()
+    assert all(cases.same(after[name], x) for name, x in before.items())

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from zoo.markers import op
 
 # Folded into the key of a call; layers fold in their numbers.
-EMBEDDINGS, HEAD = 1 << 19, 1 << 20
+EMBEDDINGS, HEAD, LAYER = 1 << 19, 1 << 20, 1 << 21
 
 
 @op("dropout")
@@ -31,3 +31,10 @@ def keys(key: jax.Array | None, n: int) -> tuple[jax.Array | None, ...]:
 def fold(key: jax.Array | None, number: Any) -> jax.Array | None:
     """The key of one part of a model, or None."""
     return None if key is None else jax.random.fold_in(key, number)
+
+
+def layer_drop(x: jax.Array, y: jax.Array, key: jax.Array | None, *, rate: float) -> jax.Array:
+    """A layer's output `y`, or with probability `rate` its input `x`. arXiv:1909.11556."""
+    if key is None or rate == 0:
+        return y
+    return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, LAYER), rate), x, y)

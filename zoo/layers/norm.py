@@ -43,3 +43,15 @@ def rms_norm(p: Tree, x: Float[Array, "... e"], *, eps: float) -> Float[Array, "
     y = x.astype(jnp.float32)
     y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + eps)
     return _row(p["weight"], x) * y.astype(x.dtype)
+
+
+@op("instance_norm")
+def instance_norm(p: Tree, x: Float[Array, "b t e"], *, eps: float) -> Float[Array, "b t e"]:
+    """x [B, T, E] -> [B, T, E], each channel over all of its steps: a group norm of one channel.
+
+    Wu and He 2018, arXiv:1803.08494.
+    """
+    y = x.astype(jnp.float32)
+    y = y - jnp.mean(y, 1, keepdims=True)
+    y = y * jax.lax.rsqrt(jnp.mean(y * y, 1, keepdims=True) + eps)
+    return (y * _row(p["weight"], y) + _row(p["bias"], y)).astype(x.dtype)

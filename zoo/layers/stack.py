@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 
 from zoo import spec
+from zoo.layers.cache import Cache
 from zoo.layers.dropout import fold
+from zoo.outputs import BaseOutput
 from zoo.spec import Tree
 
 
@@ -142,6 +144,32 @@ def run(
         x, new = step(kind, p, x, cache and cache[i], i, fold(key, i))
         caches.append(new)
     return x, tuple(caches) if cache else None, tuple(inputs) if collect else None
+
+
+def body(
+    step: Step,
+    kinds: Sequence[str],
+    layers: Tree,
+    x: jax.Array,
+    *,
+    last: Callable[[jax.Array], jax.Array],
+    cache: Cache | None,
+    key: jax.Array | None,
+    collect: bool,
+) -> BaseOutput:
+    """Applies all layers of a decoder and what comes after them; `cache` as `place` returned it.
+
+    With `collect` the inner states are the inputs of the layers and the output.
+    """
+    x, kept, inner = run(
+        step, kinds, layers, x, cache=cache and cache.layers, key=key, collect=collect
+    )
+    x = last(x)
+    return BaseOutput(
+        last_hidden_state=x,
+        cache=cache and dataclasses.replace(cache, layers=kept),
+        hidden_states=None if inner is None else (*inner, x),
+    )
 
 
 def _scan(step, kinds, layers, x, cache, key, collect):

@@ -17,7 +17,6 @@ from zoo.hint import hint
 from zoo.layers import activation, attention, linear, mlp, norm, stack
 from zoo.layers import cache as caching
 from zoo.layers.dropout import EMBEDDINGS, HEAD, dropout, fold, keys
-from zoo.layers.mask import Mask
 from zoo.markers import block
 from zoo.outputs import BaseOutput, DoubleHeadsOutput, LogitsOutput, Output
 from zoo.spec import Part, Tree, scaled_normal, scope
@@ -228,27 +227,21 @@ def apply(
     x = dropout(x, fold(dropout_key, EMBEDDINGS), rate=c.embd_pdrop)
     x = hint(x, "batch", "length", None)
 
-    mask = Mask(valid=tokens.valid, queries=tokens.slots, keys=tokens.keys, causal=True)
-    context = attention.Context(mask=mask.array(), start=tokens.start)
+    context = attention.context(tokens)
 
     def step(kind, p, x, cache, i, key):
         gain = 1 / (jnp.asarray(i, jnp.float32) + 1) if c.scale_attn_by_inverse_layer_idx else None
         return layer(p, x, cache, context, gain, key, c=c)
 
-    x, kept, inner = stack.run(
+    return stack.body(
         step,
         c.kinds,
         params["layers"],
         x,
-        cache=cache and cache.layers,
+        last=functools.partial(norm.layer_norm, params["norm"], eps=c.layer_norm_epsilon),
+        cache=advanced,
         key=dropout_key,
         collect=output_hidden_states,
-    )
-    x = norm.layer_norm(params["norm"], x, eps=c.layer_norm_epsilon)
-    return BaseOutput(
-        last_hidden_state=x,
-        cache=advanced and dataclasses.replace(advanced, layers=kept),
-        hidden_states=None if inner is None else (*inner, x),
     )
 
 

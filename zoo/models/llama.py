@@ -8,6 +8,7 @@ Functions whose `c` is not a `Config` take that of any decoder with the fields t
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +17,8 @@ from zoo import tasks
 from zoo.hint import hint
 from zoo.layers import activation, attention, linear, mlp, norm, stack
 from zoo.layers import cache as caching
-from zoo.layers.rope import DEFAULT, Rope, rotation
+from zoo.layers.dropout import EMBEDDINGS, fold
+from zoo.layers.rope import DEFAULT, Rope, Ropes, rotation
 from zoo.markers import block
 from zoo.outputs import BaseOutput
 from zoo.spec import Tree, scope
@@ -178,62 +180,88 @@ def windows(c: Any) -> dict[str, int | None]:
     return {"full_attention": None, "sliding_attention": getattr(c, "sliding_window", None)}
 
 
-def apply(
-    c: Any,
-    params: Tree,
+def embed(
+    c: Any, p: Tree, ids: jax.Array | None, vectors: jax.Array | None, key: jax.Array | None
+) -> jax.Array:
+    """Ids int [B, T], or the vectors that stand in for them -> x [B, T, E]."""
+    return linear.embed_text(p, ids, vectors, padding_idx=c.pad_token_id)
+
+
+def last(c: Any, p: Tree, x: jax.Array) -> jax.Array:
+    """The norm after the last layer."""
+    return norm.rms_norm(p, x, eps=c.rms_norm_eps)
+
+
+def through(
+    layer: Callable,
     *,
-    input_ids: jax.Array | None = None,
-    attention_mask: jax.Array | None = None,
-    position_ids: jax.Array | None = None,
-    inputs_embeds: jax.Array | None = None,
-    cache: caching.Cache | None = None,
-    output_hidden_states: bool = False,
-    dropout_key: jax.Array | None = None,
-) -> BaseOutput:
-    """Vectors of tokens that have seen what came before them.
+    embed: Callable = embed,
+    last: Callable = last,
+    causal: Callable[[Any], bool] = lambda c: True,
+) -> Callable[..., BaseOutput]:
+    """The whole body of a decoder around layers of its own.
 
-    Args:
-      c: the architecture.
-      params: the tree that `specs` declares.
-      input_ids: int [B, T].
-      attention_mask: [B, T] with 1 for tokens and 0 for padding on either side, or [B, T, S].
-      position_ids: int [B, T] or [T]; the count of slots if absent.
-      inputs_embeds: [B, T, E] in place of `input_ids`.
-      cache: of `cache_specs`, or what an earlier call returned.
-      output_hidden_states: return the output of every layer too.
-      dropout_key: switches dropout on.
+    `layer`, `embed` and `last` are called as those of this file; `causal(c)` says whether tokens
+    see only what came before them.
     """
-    x = linear.embed_text(params["embed"], input_ids, inputs_embeds, padding_idx=c.pad_token_id)
-    x = hint(x, "batch", "length", None)
-    tokens, advanced = caching.place(
-        x.shape[1], attention_mask=attention_mask, position_ids=position_ids, cache=cache
-    )
-    turns = rotation(
-        c.rope_parameters,
-        tokens.positions,
-        head_dim=c.head_dim,
-        trained=c.max_position_embeddings,
-    )
 
-    contexts = {
-        kind: attention.context(tokens, window=windows(c)[kind], rotation=turns)
-        for kind in sorted(set(c.kinds))
-    }
-    x, kept, inner = stack.run(
-        lambda kind, p, x, cache, i, key: layer(p, x, cache, contexts[kind], key, c=c),
-        c.kinds,
-        params["layers"],
-        x,
-        cache=cache and cache.layers,
-        key=dropout_key,
-        collect=output_hidden_states,
-    )
-    x = norm.rms_norm(params["norm"], x, eps=c.rms_norm_eps)
-    return BaseOutput(
-        last_hidden_state=x,
-        cache=advanced and dataclasses.replace(advanced, layers=kept),
-        hidden_states=None if inner is None else (*inner, x),
-    )
+    def apply(
+        c: Any,
+        params: Tree,
+        *,
+        input_ids: jax.Array | None = None,
+        attention_mask: jax.Array | None = None,
+        position_ids: jax.Array | None = None,
+        inputs_embeds: jax.Array | None = None,
+        cache: caching.Cache | None = None,
+        output_hidden_states: bool = False,
+        dropout_key: jax.Array | None = None,
+    ) -> BaseOutput:
+        """Vectors of tokens that have seen what came before them.
+
+        Args:
+          c: the architecture.
+          params: the tree that `specs` declares.
+          input_ids: int [B, T].
+          attention_mask: [B, T] with 1 for tokens and 0 for padding on either side, or [B, T, S].
+          position_ids: int [B, T] or [T]; the count of slots if absent.
+          inputs_embeds: [B, T, E] in place of `input_ids`.
+          cache: of `cache_specs`, or what an earlier call returned.
+          output_hidden_states: return the output of every layer too.
+          dropout_key: switches dropout on.
+        """
+        key = fold(dropout_key, EMBEDDINGS)
+        x = hint(embed(c, params["embed"], input_ids, inputs_embeds, key), "batch", "length", None)
+        tokens, advanced = caching.place(
+            x.shape[1], attention_mask=attention_mask, position_ids=position_ids, cache=cache
+        )
+
+        def context(kind: str) -> attention.Context:
+            rope = c.rope_parameters
+            turns = rotation(
+                getattr(rope, kind) if isinstance(rope, Ropes) else rope,
+                tokens.positions,
+                head_dim=c.head_dim,
+                trained=c.max_position_embeddings,
+            )
+            return attention.context(
+                tokens, causal=causal(c), window=windows(c)[kind], rotation=turns
+            )
+
+        contexts = {kind: context(kind) for kind in sorted(set(c.kinds))}
+        return stack.body(
+            lambda kind, p, x, cache, i, key: layer(p, x, cache, contexts[kind], key, c=c),
+            c.kinds,
+            params["layers"],
+            x,
+            last=functools.partial(last, c, params["norm"]),
+            cache=advanced,
+            key=dropout_key,
+            collect=output_hidden_states,
+        )
+
+    return apply
 
 
+apply = through(layer)
 TASKS = tasks.decoder("Llama", specs, apply)

@@ -70,6 +70,7 @@ def resolve(
     prefixes: Iterable[str],
     known: Callable[[], Collection[str]],
     ignored: Sequence[str] = (),
+    renamed: Sequence[tuple[str, str]] = (),
     where: str = "checkpoint",
 ) -> Names:
     """Matches declared names with those in a file.
@@ -87,13 +88,14 @@ def resolve(
       known: names, without prefix, that some class of the architecture declares, but not all;
         asked only where something is missing or left over.
       ignored: patterns of buffers that old files carry.
+      renamed: patterns of old spellings, and today's.
       where: for messages.
 
     Raises:
       KeyError: tensors of the body are missing, or others are in the file that no class knows.
     """
     declared = set(declared)
-    modern = {_modern(name): name for name in present}
+    modern = spelled(present, renamed)
     all_prefixes = sorted({p for p in prefixes if p}, key=len, reverse=True)
     file_prefix = next(
         (p for p in all_prefixes if any(name.startswith(f"{p}.") for name in modern)), ""
@@ -136,10 +138,19 @@ def resolve(
     return Names(found, tuple(new), tuple(unused))
 
 
-def _modern(name: str) -> str:
-    for pattern, new in OLD_NAMES:
-        name = pattern.sub(new, name)
-    return name
+def spelled(names: Iterable[str], renamed: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+    """Today's spelling of names in a file -> these names.
+
+    `renamed` are patterns and replacements as of `re.sub`, applied one after another.
+    """
+    pairs = [*OLD_NAMES, *((re.compile(old), new) for old, new in renamed)]
+
+    def today(name: str) -> str:
+        for pattern, new in pairs:
+            name = pattern.sub(new, name)
+        return name
+
+    return {today(name): name for name in names}
 
 
 def _sibling(name: str) -> set[str]:

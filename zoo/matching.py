@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,16 +22,18 @@ def resolve(
       KeyError: tensors are missing, or in the file that no class knows.
       ValueError: tensors of another shape or dtype than declared.
     """
-    forward, borrowed = _settle_ties(forward, source, where)
+    here = checkpoint.spelled(source.names, forward.task.renamed)
+    forward, borrowed = _settle_ties(forward, source, here, where)
     task, declared = forward.task, _names(forward)
-    others = set(borrowed.values()) - declared
+    lent = set(borrowed.values())
     names = checkpoint.resolve(
         declared - borrowed.keys(),
-        [name for name in source.names if name not in others],
+        [at for name, at in here.items() if name in declared or at not in lent],
         prefix=task.prefix,
         prefixes={other.prefix for other in forward.architecture.tasks.values()},
         known=lambda: _optional(forward),
         ignored=getattr(forward.architecture.module, "IGNORED", ()),
+        renamed=task.renamed,
         where=where,
     )
     names = names._replace(found={**names.found, **borrowed})
@@ -39,9 +42,11 @@ def resolve(
 
 
 def _settle_ties(
-    forward: Forward, source: checkpoint.Source, where: str
+    forward: Forward, source: checkpoint.Source, here: Mapping[str, str], where: str
 ) -> tuple[Forward, dict[str, str]]:
     """Looks at files that store tied weights twice, or only under the other name.
+
+    `here` are the names of the file by today's spelling.
 
     As in transformers 5, weights that differ are not tied, whatever the config says; what else
     was tied then begins as a copy.
@@ -51,18 +56,18 @@ def _settle_ties(
     """
     if not getattr(forward.config, "tie_word_embeddings", False):
         return forward, {}
-    twins = {home: alias for alias, home in forward.task.tied.items() if alias in source.names}
+    twins = {home: alias for alias, home in forward.task.tied.items() if alias in here}
     for home, alias in twins.items():
-        if home in source.names and not _equal(source, alias, home):
+        if home in here and not _equal(source, here[alias], here[home]):
             log.warning(
                 "%s: %s and %s differ, so they are not tied although config.json says so",
                 where, alias, home,
             )  # fmt: skip
             untied = dataclasses.replace(forward.config, tie_word_embeddings=False)
             pairs = forward.task.tied.items()
-            absent = {a: h for a, h in pairs if a not in source.names and h in source.names}
+            absent = {a: here[h] for a, h in pairs if a not in here and h in here}
             return forward._replace(config=untied), absent
-    return forward, {home: alias for home, alias in twins.items() if home not in source.names}
+    return forward, {home: here[alias] for home, alias in twins.items() if home not in here}
 
 
 def _names(forward: Forward) -> set[str]:
@@ -77,14 +82,12 @@ def _optional(forward: Forward) -> set[str]:
     if hasattr(forward.config, "tie_word_embeddings"):
         tied = forward.config.tie_word_embeddings
         variants.append(dataclasses.replace(forward.config, tie_word_embeddings=not tied))
-    stems = [
-        {
-            _stem(name, task.prefix)
-            for name in _names(forward._replace(config=config, class_name=class_name))
-        }
-        for config in variants
-        for class_name, task in forward.architecture.tasks.items()
-    ]
+    stems = []
+    for config in variants:
+        for class_name, task in forward.architecture.tasks.items():
+            names = _names(forward._replace(config=config, class_name=class_name))
+            names = checkpoint.spelled(names, forward.task.renamed)
+            stems.append({_stem(name, task.prefix) for name in names})
     return set.union(*stems) - set.intersection(*stems)
 
 

@@ -55,6 +55,8 @@ class Task(NamedTuple):
       tied: with tied embeddings, tensors that some files repeat, and where they are declared.
       needs: groups of inputs, of each of which exactly one must be given; see `groups`.
       ranks: input -> number of its dimensions, where it is not that of `zoo.inputs.RANKS`.
+      renamed: patterns of names in other files than those this class writes today, and what they
+        are called here, as of `re.sub`, one after another.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Task(NamedTuple):
     tied: Mapping[str, str] = MappingProxyType({})
     needs: tuple[tuple[str, ...], ...] = ()
     ranks: Mapping[str, int] = MappingProxyType({})
+    renamed: tuple[tuple[str, str], ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

@@ -226,7 +226,7 @@ def _value(field: dataclasses.Field, hint: Any, value: Any, owner: str, problems
         return None
     inner: list[str] = []
     if nested is Part:
-        kind = value.get("model_type", field.metadata.get("model_type"))
+        kind: Any = value.get("model_type", field.metadata.get("model_type"))
         try:
             found = registry.architecture(kind)
         except KeyError as error:

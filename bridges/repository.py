@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridges.config import read_json
+from bridges.config import read_json, text
 from bridges.header import show
 from zoo.layers.pooling import MODES, Pooling
 
@@ -45,6 +45,7 @@ class Origin:
 
     Attributes:
       raw: the `config.json` it was loaded with, as JSON text; "{}" for a new model.
+      generation: the `generation_config.json` beside it, as JSON text; "{}" where there is none.
       repo: repository id, or "" for a local folder or a new model.
       folder: local folder with the companions, or "".
       commit: of the repository, where it is known.
@@ -54,6 +55,7 @@ class Origin:
     """
 
     raw: str = "{}"
+    generation: str = "{}"
     repo: str = ""
     folder: str = ""
     commit: str | None = None
@@ -63,6 +65,16 @@ class Origin:
 
 
 NEW = Origin()
+
+
+def generation(folder: Path) -> str:
+    """The `generation_config.json` of a folder as JSON text; "{}" where there is none.
+
+    Raises:
+      ValueError: it is not a JSON object.
+    """
+    path = folder / "generation_config.json"
+    return text(read_json(path)) if path.is_file() else "{}"
 
 
 def card(folder: Path) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from bridges import checkpoint, hub, legacy, safetensors
 from bridges import config as configs
 from bridges.header import CheckpointError, named, show
-from bridges.repository import COMPANIONS, Origin, licence, pooling
+from bridges.repository import COMPANIONS, Origin, generation, licence, pooling
 from sharding import rules as sharding_rules
 from zoo import matching, memory, registry, spec
 from zoo.errors import UnknownNameError
@@ -114,6 +114,7 @@ def from_pretrained(
         _check_finite(specs, params, str(repo))
     origin = Origin(
         raw=configs.text(raw),
+        generation=generation(folder),
         repo="" if hub.is_local(repo) else str(repo),
         folder=str(folder),
         commit=hub.commit_of(folder),

@@ -12,6 +12,7 @@ from bridges.repository import NEW, Origin
 from zoo import hint, memory, spec
 from zoo import inputs as checks
 from zoo.forward import Forward, specs
+from zoo.generate import config as generating
 from zoo.outputs import Output
 from zoo.spec import Tree
 
@@ -143,6 +144,24 @@ class Model:
         specs = self.forward.cache_specs(self.layers, batch, length, source)
         memory.check(specs, dtype or self.dtype, where="init_cache", what="a cache")
         return spec.init(jax.random.key(0), specs, dtype=dtype or self.dtype)
+
+    @property
+    def generation_settings(self) -> dict[str, Any]:
+        """What `generation_config.json` asks for, or else `config.json`, as old files do."""
+        import json
+
+        stored = json.loads(self.origin.generation)
+        raw = self.raw_config
+        nested = next((raw[k] for k in ("decoder", "generator", "text_config") if raw.get(k)), {})
+        names = generating.NAMES | generating.NEUTRAL.keys()
+        old = {k: x for k, x in {**nested, **raw}.items() if k in names}
+        return generating.from_file(stored or old)
+
+    def generate(self, inputs: Any = None, **options: Any) -> jax.Array:
+        """Continues texts: `generate(ids, max_new_tokens=32)`; see `zoo.generate.generate`."""
+        from zoo.generate import generate
+
+        return generate(self, inputs, **options)
 
     def save_pretrained(self, folder: str | os.PathLike, **options: Any) -> Any:
         """Writes a folder that transformers loads; see `zoo.saving.save_pretrained`."""

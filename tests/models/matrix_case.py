@@ -155,15 +155,20 @@ def ragged(row: Row) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return text, {}
 
 
-def generated(one: Case, ids: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """The tokens that transformers adds, greedily, none of which ends the text."""
+def generated(one: Case, given: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Prompts and the tokens that transformers adds, greedily, none of which ends the text."""
     settings = one.reference.generation_config
     settings.eos_token_id, settings.pad_token_id = None, 0
-    prompt, mask = (torch.from_numpy(x.astype(np.int64)) for x in (ids, keep))
-    out = one.reference.generate(
-        prompt, attention_mask=mask, do_sample=False, max_new_tokens=LENGTH - PROMPT
-    )
-    return out[:, PROMPT:].numpy()
+    settings.forced_eos_token_id = None
+    tensors = {
+        name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind == "i" else x)
+        for name, x in given.items()
+        if name != "position_ids"
+    }
+    return one.reference.generate(**tensors, **GREEDY).numpy()
+
+
+GREEDY = {"do_sample": False, "max_new_tokens": LENGTH - PROMPT}
 
 
 def mesh(row: Row) -> jax.sharding.Mesh:

@@ -209,6 +209,8 @@ def check(specs: Tree, source: Source, found: Mapping[str, str], *, where: str) 
                 problems.append(
                     f"{found[name]}: found {info.dtype}, expected floats of 16, 32 or 64 bits"
                 )
+            elif _is_count(s) and info.dtype != np.dtype(s.dtype):
+                problems.append(f"{found[name]}: found {info.dtype}, expected {np.dtype(s.dtype)}")
     problems = list(dict.fromkeys(problems))
     if problems:
         first = "; ".join(problems[:3])
@@ -216,6 +218,11 @@ def check(specs: Tree, source: Source, found: Mapping[str, str], *, where: str) 
             f"{where}: {len(problems)} tensors differ from what config.json says: {first}; "
             f"is config.json that of these weights?"
         )
+
+
+def _is_count(s: ArraySpec) -> bool:
+    """Whether an array holds whole numbers, whose dtype in the file is the declared one."""
+    return s.dtype is not None and np.issubdtype(s.dtype, np.integer)
 
 
 def load(
@@ -250,7 +257,7 @@ def load(
 
     def fill(members: list[int]) -> None:
         some = [leaves[i] for i in members]
-        arrays = [_empty(s.shape, np.dtype(s.dtype or dtype)) for s in some]
+        arrays = [_empty(s.shape, s.held(dtype)) for s in some]
         items = [a.reshape(-1, *s.item_shape) for s, a in zip(some, arrays, strict=True)]
         layouts = [layout(s) for s in some]
         for n, name in enumerate(some[0].names):
@@ -336,7 +343,7 @@ def tensors(
                 f"{name}: the model holds {covered} of {int(np.prod(shape))} elements; "
                 f"declare the missing parts of the fused tensor"
             )
-        kind = np.dtype(dtype(name, x) if dtype else x.dtype)
+        kind = np.dtype(s.dtype if _is_count(s) else dtype(name, x) if dtype else x.dtype)
         size = int(np.prod(shape)) * kind.itemsize
 
         def make(members=members, shape=shape, kind=kind) -> np.ndarray:

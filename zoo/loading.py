@@ -216,7 +216,7 @@ def _build(layers: str) -> Any:
 
 
 def _std(config: Any) -> float:
-    return config.initializer_range
+    return getattr(config, "initializer_range", 0.02)
 
 
 def _dtype(wanted: Any, stored: np.dtype) -> np.dtype:

@@ -27,7 +27,7 @@ def check(
     Raises:
       ValueError: they take more bytes than there are.
     """
-    need = sum(s.size * np.dtype(s.dtype or dtype).itemsize for s in spec.leaves(specs))
+    need = sum(s.size * s.held(dtype).itemsize for s in spec.leaves(specs))
     if need < 1 << 30 or isinstance(jnp.zeros(()), Tracer):
         return
     have = available(mesh)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bridges.repository import NEW, Origin
@@ -96,7 +97,8 @@ class Model:
     @property
     def dtype(self) -> Any:
         """Dtype of the parameters, None where the leaves are no arrays."""
-        return next((x.dtype for x in jax.tree.leaves(self.params) if hasattr(x, "dtype")), None)
+        kinds = (getattr(x, "dtype", None) for x in jax.tree.leaves(self.params))
+        return next((k for k in kinds if k is not None and jnp.issubdtype(k, jnp.floating)), None)
 
     def __call__(self, **inputs: Any) -> Output:
         """Runs the model, compiled, after checking the inputs.

@@ -55,6 +55,8 @@ class BaseOutput(Output):
       sentence_embedding: [B, E], where the repository describes a pooling (sentence-transformers).
       cache: the cache that went in, with the new tokens.
       hidden_states: embeddings and the output of every layer, each [B, T, E]; on request.
+      batch_stats: with `train`, buffers after this batch; `spec.merge` puts them into the
+        parameters.
     """
 
     last_hidden_state: jax.Array
@@ -62,6 +64,7 @@ class BaseOutput(Output):
     sentence_embedding: jax.Array | None = None
     cache: Tree | None = None
     hidden_states: tuple[jax.Array, ...] | None = None
+    batch_stats: Tree | None = None
 
 
 @_output
@@ -71,6 +74,7 @@ class LogitsOutput(Output):
     logits: jax.Array
     cache: Tree | None = None
     hidden_states: tuple[jax.Array, ...] | None = None
+    batch_stats: Tree | None = None
 
 
 @_output
@@ -212,3 +216,12 @@ class XVectorOutput(Output):
     logits: jax.Array
     embeddings: jax.Array
     hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class BackboneOutput(Output):
+    """Maps of features [B, channels, height, width] at several scales, the finest first."""
+
+    feature_maps: tuple[jax.Array, ...]
+    hidden_states: tuple[jax.Array, ...] | None = None
+    batch_stats: Tree | None = None

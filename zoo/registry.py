@@ -19,6 +19,7 @@ MODULES = {
     "mistral": "zoo.models.mistral",
     "qwen2": "zoo.models.qwen2",
     "qwen3": "zoo.models.qwen3",
+    "resnet": "zoo.models.resnet",
     "roberta": "zoo.models.roberta",
     "vit": "zoo.models.vit",
     "xlm-roberta": "zoo.models.xlm_roberta",

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Init = Callable[..., jax.Array]  # (key, shape, dtype, std) -> Array
 Tree = Any  # nested containers whose leaves are all ArraySpec, or all arrays
@@ -52,6 +53,15 @@ def _constant(key, shape, dtype, std, *, value):
     return jnp.full(shape, value, dtype)
 
 
+def uniform(bound: float) -> Init:
+    """U(-bound, bound), as PyTorch draws what a model does not draw itself."""
+    return functools.partial(_uniform, bound=bound)
+
+
+def _uniform(key, shape, dtype, std, *, bound):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
     """The share of a fused checkpoint tensor that one array holds.
@@ -80,7 +90,9 @@ class ArraySpec:
       store: `"checkpoint -> memory"` einops pattern when the two layouts differ, else None.
       part: which slice of the checkpoint tensor this is, when several arrays share one.
       index: for every stacked leading dimension, the checkpoint numbers along it.
-      dtype: None for the model's dtype, or a dtype that this array always has.
+      dtype: None for the model's dtype, or a dtype that this array always has, in the file too;
+        integers of 64 bits are held in 32, which is what JAX has.
+      buffer: no parameter but state, such as running statistics: stored, never trained.
     """
 
     shape: tuple[int, ...]
@@ -91,6 +103,7 @@ class ArraySpec:
     part: Part | None = None
     index: tuple[tuple[int, ...], ...] = ()
     dtype: Any = None
+    buffer: bool = False
 
     def __post_init__(self):
         if len(self.shape) != len(self.axes):
@@ -109,6 +122,10 @@ class ArraySpec:
     def item_shape(self) -> tuple[int, ...]:
         """Shape of one checkpoint tensor once in memory layout."""
         return self.shape[len(self.index) :]
+
+    def held(self, dtype: Any) -> np.dtype:
+        """The dtype in memory, in a model of `dtype`."""
+        return np.dtype(dtype if self.dtype is None else jax.dtypes.canonicalize_dtype(self.dtype))
 
     @property
     def size(self) -> int:
@@ -162,7 +179,7 @@ def init(key: jax.Array, specs: Tree, *, dtype: Any = jnp.float32, std: float = 
     def leaf(s: ArraySpec) -> jax.Array:
         def draw(name: str) -> jax.Array:
             seed = zlib.crc32(f"{name}{s.part or ''}".encode())
-            return s.init(jax.random.fold_in(key, seed), s.item_shape, s.dtype or dtype, std)
+            return s.init(jax.random.fold_in(key, seed), s.item_shape, s.held(dtype), std)
 
         return jnp.stack([draw(n) for n in s.names]).reshape(s.shape)
 
@@ -171,12 +188,31 @@ def init(key: jax.Array, specs: Tree, *, dtype: Any = jnp.float32, std: float = 
 
 def abstract(specs: Tree, *, dtype: Any = jnp.float32) -> Tree:
     """Shapes and dtypes without values, for `jax.eval_shape`, `jax.jit(...).lower` and export."""
-    return tree_map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype or dtype), specs)
+    return tree_map(lambda s: jax.ShapeDtypeStruct(s.shape, s.held(dtype)), specs)
 
 
 def count(specs: Tree) -> int:
-    """Number of parameters; a tensor that two leaves share is counted once."""
+    """Number of parameters, without buffers; a tensor that two leaves share is counted once."""
     seen: dict[tuple, int] = {}
     for s in leaves(specs):
-        seen[s.names, s.part] = s.size
+        if not s.buffer:
+            seen[s.names, s.part] = s.size
     return sum(seen.values())
+
+
+def split(specs: Tree, tree: Tree) -> tuple[Tree, Tree]:
+    """What is trained, and the buffers: two trees like `tree`, with None for the other's leaves.
+
+    `jax.grad` is taken by the first, and `merge` joins them again.
+    """
+    trained = tree_map(lambda s, x: None if s.buffer else x, specs, tree)
+    return trained, tree_map(lambda s, x: x if s.buffer else None, specs, tree)
+
+
+def merge(first: Tree, second: Tree) -> Tree:
+    """The tree `second`, its leaves replaced by those that `first` has.
+
+    Joins the halves of `split`, and puts the `batch_stats` of a training step into the parameters.
+    """
+    absent = lambda x: x is None  # noqa: E731
+    return jax.tree.map(lambda a, b: b if a is None else a, first, second, is_leaf=absent)

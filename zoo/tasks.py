@@ -146,7 +146,12 @@ def spans(body: outputs.BaseOutput, values: jax.Array) -> outputs.SpanOutput:
 
 def logits(body: outputs.BaseOutput, values: jax.Array) -> outputs.LogitsOutput:
     """Logits beside what the body passes on."""
-    return outputs.LogitsOutput(logits=values, cache=body.cache, hidden_states=body.hidden_states)
+    return outputs.LogitsOutput(
+        logits=values,
+        cache=body.cache,
+        hidden_states=body.hidden_states,
+        batch_stats=body.batch_stats,
+    )
 
 
 def last_token(

@@ -54,12 +54,25 @@ def built(row: Row) -> torch.nn.Module:
 
 
 def drawn(model: torch.nn.Module, scale: float) -> torch.nn.Module:
-    """Every parameter N(0, scale), those of norms N(1, scale): none is left as it began."""
+    """Every parameter N(0, scale), those of norms N(1, scale): none is left as it began.
+
+    Stored buffers too: variances above zero, counts any number.
+    """
+    drawn: dict[str, torch.Tensor] = dict(model.named_parameters())
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in (drawn | buffers(model)).items():
             center = float(p.ndim == 1 and name.endswith("weight"))
-            p.copy_(torch.from_numpy(seeded(name).normal(center, scale, p.shape)))
+            x = np.asarray(seeded(name).normal(center, scale, tuple(p.shape)))
+            if not p.is_floating_point():
+                x = np.asarray(zlib.crc32(name.encode()) >> 1)
+            p.copy_(torch.from_numpy(np.exp(x) if name.endswith("running_var") else x))
     return model
+
+
+def buffers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Buffers that are stored."""
+    kept = model.state_dict().keys()
+    return {name: x for name, x in model.named_buffers() if name in kept}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +136,9 @@ def cast(source: Path, name: str, kinds: Sequence[torch.dtype]) -> Path:
     target.mkdir(exist_ok=True)
     found = sorted(tensors(source).items())
     pairs = zip(found, itertools.cycle(kinds), strict=False)
-    cast = {name: x.to(kind).contiguous() for (name, x), kind in pairs}
+    cast = {
+        name: (x.to(kind) if x.is_floating_point() else x).contiguous() for (name, x), kind in pairs
+    }
     safetensors.torch.save_file(cast, target / "model.safetensors")
     (target / "config.json").write_bytes((source / "config.json").read_bytes())
     return target
@@ -215,7 +230,7 @@ def _vectors(rng: np.random.Generator, row: Row) -> np.ndarray:
 
 
 def _sides(row: Row) -> tuple[int, int]:
-    side = row.config.get("image_size", 0)
+    side = row.config.get("image_size", (38, 45))
     return (side, side) if isinstance(side, int) else tuple(side)
 
 
@@ -282,8 +297,22 @@ def refer_exactly(one: Case, given: Mapping[str, np.ndarray], **flags: Any):
 
 
 def fields(out: zoo.outputs.Output) -> dict[str, Any]:
-    """Arrays of an output by name, without caches and inner states."""
-    return {name: out[name] for name in out.keys() if hasattr(out[name], "shape")}
+    """Arrays of an output by name, without caches, states and statistics; `name.0` of several."""
+    found = {}
+    for name in out.keys():
+        if not name.endswith(("cache", "states", "batch_stats")):
+            for path, x in jax.tree.flatten_with_path(out[name])[0]:
+                found[
+                    ".".join((name, *(jax.tree_util.keystr((k,), simple=True) for k in path)))
+                ] = x
+    return found
+
+
+def pick(out: Any, name: str) -> Any:
+    """The array of an output of transformers that `fields` calls `name`."""
+    for part in name.split("."):
+        out = out[int(part) if part.isdigit() else part]
+    return out
 
 
 def inner(out: zoo.outputs.Output) -> dict[str, tuple[Any, ...]]:
@@ -309,7 +338,8 @@ def _gradient(id: str) -> Any:
 
     given = trained_on(row)
 
-    def functional(params: Any) -> jax.Array:
+    def functional(trained: Any, buffers: Any) -> jax.Array:
+        params = spec.merge(trained, buffers)
         out = fields(model.apply(params, **given, **dict(row.flags)))
         return sum(jnp.vdot(weight(name, x.shape), x) for name, x in out.items())
 
@@ -318,9 +348,10 @@ def _gradient(id: str) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def gradients(id: str, scale: float) -> Any:
-    """Gradients of the parameters in the zoo, a tree like them."""
+    """Gradients of the parameters in the zoo, a tree like them, with None for buffers."""
     one = case(id, scale)
-    return jax.tree.map(np.asarray, _gradient(id)(one.model.params))
+    halves = spec.split(one.model.specs, one.model.params)
+    return jax.tree.map(np.asarray, _gradient(id)(*halves))
 
 
 @functools.lru_cache(maxsize=4)
@@ -331,9 +362,10 @@ def reference_gradients(id: str, scale: float) -> dict[str, np.ndarray]:
     out = refer(one.row, one.reference, given)
     run = functools.partial(one.model.apply, **given, **dict(one.row.flags))
     names = fields(jax.eval_shape(run, one.model.params))
+    kept = {name for s in spec.leaves(one.model.specs) if s.buffer for name in s.names}
     one.reference.zero_grad()
-    weights = {name: torch.from_numpy(weight(name, out[name].shape)) for name in names}
-    sum((out[name] * x).sum() for name, x in weights.items()).backward()
+    weights = {name: torch.from_numpy(weight(name, x.shape)) for name, x in names.items()}
+    sum((pick(out, name) * x).sum() for name, x in weights.items()).backward()
     twin = built(one.row)
     grads = {n: p.grad for n, p in one.reference.named_parameters()}
     with torch.no_grad():
@@ -342,4 +374,4 @@ def reference_gradients(id: str, scale: float) -> dict[str, np.ndarray]:
     one.reference.zero_grad()
     with tempfile.TemporaryDirectory() as folder:
         twin.save_pretrained(folder)
-        return stored(Path(folder))
+        return {name: x for name, x in stored(Path(folder)).items() if name not in kept}

@@ -74,16 +74,18 @@ def initial(now: Forward) -> Any:
 @functools.cache
 def output(id: str, now: Forward, *, kind: str = "plain") -> Any:
     """What the model returns; under dropout; or the gradient of the table of tokens."""
-    params = spec.tree_map(
-        lambda s: cases.seeded(s.name).normal(0, 0.3, s.shape).astype(np.float32),
-        now.task.specs(now.config),
-    )
+
+    def leaf(s: spec.ArraySpec) -> Any:
+        x = np.asarray(cases.seeded(s.name).normal(0, 0.3, s.shape))
+        return (np.exp(x) if s.name.endswith("running_var") else x).astype(s.held(np.float32))
+
+    params = spec.tree_map(leaf, now.task.specs(now.config))
     given = {k: x if x.dtype.kind in "bf" else x.astype(np.int32)
              for k, x in cases.inputs(BY_ID[id]).items()}  # fmt: skip
-    key = KEY if kind == "dropout" else None
+    key = {"dropout_key": KEY} if kind == "dropout" else {}
 
     def run(params: Any) -> Any:
-        return cases.fields(now(params, **given, dropout_key=key))
+        return cases.fields(now(params, **given, **key))
 
     if kind != "gradient":
         return jax.jit(run)(params)

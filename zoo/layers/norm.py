@@ -1,7 +1,8 @@
-"""Normalisation over the last axis, computed in float32."""
+"""Normalisation, of a vector over its axis or of a channel over a batch, computed in float32."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from zoo.markers import op
@@ -55,3 +56,71 @@ def instance_norm(p: Tree, x: Float[Array, "b t e"], *, eps: float) -> Float[Arr
     y = y - jnp.mean(y, 1, keepdims=True)
     y = y * jax.lax.rsqrt(jnp.mean(y * y, 1, keepdims=True) + eps)
     return (y * _row(p["weight"], y) + _row(p["bias"], y)).astype(x.dtype)
+
+
+def batch_specs(name: str, size: int, *, frozen: bool = False) -> Tree:
+    """Scale and shift of every channel, and what was seen of it: mean, variance, number of batches.
+
+    All of it is state that nothing trains where the norm is `frozen`, which counts no batches.
+    """
+
+    def row(init: Init, name: str, buffer: bool) -> ArraySpec:
+        return ArraySpec(shape=(size,), axes=(None,), init=init, name=name, buffer=buffer)
+
+    tree = {
+        "weight": row(ones, "weight", frozen),
+        "bias": row(zeros, "bias", frozen),
+        "mean": row(zeros, "running_mean", True),
+        "var": row(ones, "running_var", True),
+    }
+    if not frozen:
+        tree["count"] = ArraySpec(
+            shape=(), axes=(), init=zeros, name="num_batches_tracked", dtype=np.int64, buffer=True
+        )
+    return scope(name, tree)
+
+
+@op("batch_norm")
+def batch_norm(p: Tree, x: Float[Array, "*b c"], *, eps: float = 1e-5) -> Float[Array, "*b c"]:
+    """x [..., C] -> [..., C] by the running statistics.
+
+    Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """
+    y = x.astype(jnp.float32)
+    scale = p["weight"].astype(y.dtype) * jax.lax.rsqrt(p["var"].astype(y.dtype) + eps)
+    shift = p["bias"].astype(y.dtype) - p["mean"].astype(y.dtype) * scale
+    return (y * _row(scale, y) + _row(shift, y)).astype(x.dtype)
+
+
+@op("batch_norm_train")
+def batch_norm_train(
+    p: Tree, x: Float[Array, "*b c"], *, eps: float = 1e-5, momentum: float = 0.1
+) -> tuple[Float[Array, "*b c"], Tree]:
+    """x [..., C] -> [..., C] by its own statistics, and the running ones after this batch.
+
+    Those are a tree like `p` without scale and shift, to be put into the parameters by
+    `spec.merge`. The running variance is that of a population, the one applied that of the batch.
+
+    Raises:
+      ValueError: one value per channel, which has no variance.
+    """
+    n = x.size // x.shape[-1]
+    if n == 1:
+        raise ValueError(
+            f"batch_norm: found one value for each of {x.shape[-1]} channels, expected more to "
+            f"take statistics of; train on larger batches or images"
+        )
+    y = x.astype(jnp.float32)
+    axes = tuple(range(y.ndim - 1))
+    mean = y.mean(axes)
+    y = y - _row(mean, y)
+    var = (y * y).mean(axes)
+    scale = p["weight"].astype(y.dtype) * jax.lax.rsqrt(var + eps)
+    y = y * _row(scale, y) + _row(p["bias"], y)
+
+    def after(old: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(old + momentum * (new.astype(old.dtype) - old))
+
+    seen = {"mean": after(p["mean"], mean), "var": after(p["var"], var * (n / (n - 1)))}
+    seen |= {"count": p["count"] + 1, "weight": None, "bias": None}
+    return y.astype(x.dtype), seen

@@ -193,6 +193,7 @@ class ContrastiveOutput(Output):
     vision_model_output: BaseOutput
 
 
+@_output
 class SpeechOutput(BaseOutput):
     """A body that hears: `extract_features` [B, T, C] are what its convolutions found, normed."""
 

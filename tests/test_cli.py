@@ -129,7 +129,11 @@ def test_help_and_version_import_nothing_heavy():
         (["run", "x", "y", "-t", "fill-mask", "--pair", "z"], 2, "--pair: fill-mask does not"),
         (["run", "x", "y", "-t", "next-sentence"], 2, "--pair: next-sentence needs it"),
         (["run", "x", "y", "-t", "ner", "-o", "stride=no"], 4, "stride: found 'no'"),
-        (["run", "x", "y", "-t", "causal-lm", "-o", "do_sample=true"], 4, "decoding is greedy"),
+        (
+            ["run", "x", "y", "-t", "causal-lm", "-o", "num_beams=4"],
+            4,
+            "num_beams: found 4, which is not supported yet",
+        ),
         (["convert", "x", "y", "--dtype", "int3"], 4, "dtype: found 'int3', expected one of"),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",

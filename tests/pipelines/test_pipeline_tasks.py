@@ -9,8 +9,9 @@ import torch
 import transformers
 
 import zoo
+from zoo.generate import loop
+from zoo.generate.buckets import room
 from zoo.model import _run
-from zoo.pipelines import greedy
 from zoo.pipelines.question_answering import best
 
 QUESTION = "Who wrote programs?"
@@ -202,7 +203,18 @@ def test_generation_ends_where_it_is_told(gpt2):
     (cut,) = write("Zürich", return_tensors=True, eos_token_id=new[2])
     assert cut["generated_token_ids"][prompt:] == new[: new.index(new[2]) + 1]
     filled = write("Zürich", max_new_tokens=None, return_tensors=True, eos_token_id=[])
-    assert len(filled[0]["generated_token_ids"]) == 64
+    assert len(filled[0]["generated_token_ids"]) == 65  # the last one needs no position
+
+
+def test_several_continuations_are_drawn(gpt2):
+    write = zoo.pipeline("text-generation", gpt2("GPT2LMHeadModel"), max_new_tokens=6)
+    options = {"do_sample": True, "top_k": 0, "temperature": 9.0, "num_return_sequences": 3}
+    found = write("Zürich", **options)
+    assert len({one["generated_text"] for one in found}) == 3
+    assert write("Zürich", **options) == found
+    both = write(["Zürich", "The quick"], **options | {"top_k": 1})
+    assert [len(one) for one in both] == [3, 3]
+    assert both[0][0] == write("Zürich")[0]
 
 
 def test_chats_are_continued(gpt2):
@@ -222,12 +234,15 @@ def test_chats_are_continued(gpt2):
 
 def test_few_programs_are_compiled(gpt2, bert):
     write = zoo.pipeline("text-generation", gpt2("GPT2LMHeadModel"), max_new_tokens=12)
-    for cached in (greedy._step, greedy._fill):
+    for cached in (loop.advance, loop.fill):
         cached.clear_cache()
-    for text in ("A", "The quick", "The quick brown fox jumps"):
+    texts = ["A", "An", "The quick", "The quick ", "The quick brown fox jumps"]
+    for text in texts:
         write(text)
-    assert greedy._step._cache_size() <= 2
-    assert greedy._fill._cache_size() == 1
+    sizes = {room(len(write.tokenizer(text)["input_ids"]) - 1, 12) for text in texts}
+    assert len(sizes) < len(texts)
+    assert loop.advance._cache_size() == len(sizes)
+    assert loop.fill._cache_size() <= len(sizes)
     label = zoo.pipeline("text-classification", bert("BertForSequenceClassification"))
     before = _run._cache_size()
     for count in range(1, 9):

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LEAST = 16
-
 
 class Row(NamedTuple):
     """What the model sees at once: part of an input, one input, or one of its choices.
@@ -27,13 +25,6 @@ class Row(NamedTuple):
     def length(self) -> int:
         """Number of tokens, 0 for an image."""
         return len(self.inputs["input_ids"]) if "input_ids" in self.inputs else 0
-
-
-def bucket(length: int, limit: int | None = None) -> int:
-    """The next of 16, 24, 32, 48, 64, 96, ..., at most `limit`: a third of padding at worst."""
-    power = max(LEAST, 1 << max(length - 1, 0).bit_length())
-    size = power * 3 // 4 if LEAST < length <= power * 3 // 4 else power
-    return size if limit is None else max(length, min(size, limit))
 
 
 def places(count: int, batch_size: int) -> int:

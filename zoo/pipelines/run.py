@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
+from zoo.generate.buckets import bucket
 from zoo.model import Model
 from zoo.pipelines import rows as batches
 from zoo.pipelines.rows import Row
@@ -143,7 +144,7 @@ class Pipeline:
         if "pixel_values" in rows[0].inputs:
             return batches.images(rows, batch=batch)
         longest = max(row.length for row in rows)
-        length = longest if self.exact else batches.bucket(longest, self.room)
+        length = longest if self.exact else bucket(longest, self.room)
         kind = self.tokenizer.pad_token_type_id if self.tokenizer else 0
         return batches.tokens(rows, length=length, batch=batch, pad=self.pad_id, pad_type=kind)
 

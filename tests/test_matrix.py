@@ -134,7 +134,8 @@ def decoding(row: Row) -> None:
         model = case(row.id, scale).model
         whole = model(**text, **source)
         start = cases.PROMPT
-        room = {"source": whole.encoder_last_hidden_state.shape[1]} if source else {}
+        seen = getattr(whole, "encoder_last_hidden_state", None)
+        room = {} if seen is None else {"source": seen.shape[1]}
         out = model(
             **{name: x[:, :start] for name, x in text.items()},
             **source,
@@ -166,7 +167,7 @@ def generation(row: Row) -> None:
 
 POOLED = {
     "mc_logits", "pooler_output", "seq_relationship_logits", "encoder_last_hidden_state",
-    "logits_per_image", "logits_per_text", "text_embeds", "image_embeds",
+    "logits_per_image", "logits_per_text", "text_embeds", "image_embeds", "image_hidden_states",
 }  # fmt: skip
 
 

@@ -226,3 +226,30 @@ class BackboneOutput(Output):
     feature_maps: tuple[jax.Array, ...]
     hidden_states: tuple[jax.Array, ...] | None = None
     batch_stats: Tree | None = None
+
+
+@_output
+class ImageTextOutput(Output):
+    """A decoder over texts with images in them.
+
+    Attributes:
+      last_hidden_state: [B, T, E], after the final norm.
+      cache: the cache that went in, with the new tokens.
+      hidden_states: embeddings and the output of every layer, each [B, T, E]; on request.
+      image_hidden_states: [R, E], what stands in the places of all images.
+    """
+
+    last_hidden_state: jax.Array
+    cache: Tree | None = None
+    hidden_states: tuple[jax.Array, ...] | None = None
+    image_hidden_states: jax.Array | None = None
+
+
+@_output
+class ImageTextLogitsOutput(Output):
+    """Logits [B, T, V] of a decoder over texts with images in them [R, E]."""
+
+    logits: jax.Array
+    cache: Tree | None = None
+    hidden_states: tuple[jax.Array, ...] | None = None
+    image_hidden_states: jax.Array | None = None

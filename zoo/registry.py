@@ -16,6 +16,7 @@ MODULES = {
     "clip_vision_model": "zoo.models.clip_vision_model",
     "gpt2": "zoo.models.gpt2",
     "llama": "zoo.models.llama",
+    "llava": "zoo.models.llava",
     "mistral": "zoo.models.mistral",
     "qwen2": "zoo.models.qwen2",
     "qwen3": "zoo.models.qwen3",

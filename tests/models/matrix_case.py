@@ -154,7 +154,9 @@ DECODER = ("decoder_input_ids", "decoder_attention_mask")
 
 
 def ragged(row: Row) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What a decoder continues, texts padded on the left, and what only its encoder takes."""
+    """What a decoder continues, texts padded on the left, and what is beside them at first."""
+    if own := FAMILIES[row.model_type].ragged:
+        return own(seeded(row.id), row)
     rng, given = seeded(row.id), inputs(row)
     left = np.array([0, 3, 1, 6])[:, None]
     keep = (np.arange(LENGTH) >= left).astype(np.int32)

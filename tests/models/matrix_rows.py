@@ -70,6 +70,7 @@ class Row:
 
 
 Maker = Callable[[np.random.Generator, Row], np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ class Family:
       shows: field -> id of the row on which it shows instead.
       values: field -> another value than those of `test_config_fields`.
       refused: fields whose other value does not fit the inputs of the row, which is refused.
+      ragged: makes what is decoded, where that is not only a text: the text, padded on the left,
+        and what stands beside it.
     """
 
     model_type: str
@@ -97,6 +100,7 @@ class Family:
     shows: Mapping[str, str] = dataclasses.field(default_factory=dict)
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     refused: tuple[str, ...] = ()
+    ragged: Callable[[np.random.Generator, Row], tuple[Arrays, Arrays]] | None = None
 
 
 def maker(

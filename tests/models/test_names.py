@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import jax
@@ -210,3 +211,41 @@ def test_weight_norms_in_the_old_spelling_load_and_are_saved_in_the_new(tmp_path
     after = cases.stored(saved)
     assert after.keys() == before.keys()
     assert all(cases.same(after[name], x) for name, x in before.items())
+
+
+SPELLINGS = [  # id, patterns of today's names, and what other files call these tensors
+    ("llava-generation", ((r"^vision_tower\.", "vision_tower.vision_model."),)),
+    (
+        "llava-generation",
+        (
+            (r"^language_model\.lm_head", "lm_head"),
+            (r"^language_model\.model", "model.language_model"),
+            (r"^(vision_tower|multi_modal)", r"model.\1"),
+        ),
+    ),
+    ("llava-model", ((r"^language_model\.model", "language_model"),)),
+    ("llava-tied", ((r"^language_model\.model", "model.language_model"),)),
+]
+
+
+@pytest.mark.parametrize(("id", "patterns"), SPELLINGS)
+def test_names_of_other_files_are_understood(id: str, patterns, tmp_path: Path):
+    def renamed(tensors):
+        for old, new in patterns:
+            tensors = {re.sub(old, new, name): x for name, x in tensors.items()}
+        return tensors
+
+    model = zoo.from_pretrained(rewritten(tmp_path, id, renamed))
+    one = cases.case(id, 0.3)
+    assert cases.stored(tmp_path).keys() != cases.stored(one.folder).keys()
+    for x, y in zip(jax.tree.leaves(model.params), jax.tree.leaves(one.model.params), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_missing_tensor_is_missing_under_every_spelling(tmp_path: Path):
+    def damaged(tensors):
+        del tensors["language_model.model.norm.weight"]
+        return tensors
+
+    with pytest.raises(KeyError, match=r"1 tensors missing, first: language_model\.model\.norm"):
+        zoo.from_pretrained(rewritten(tmp_path, "llava-generation", damaged))

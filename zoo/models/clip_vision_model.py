@@ -21,7 +21,7 @@ from zoo.outputs import BaseOutput, ImageEmbedsOutput
 from zoo.spec import ArraySpec, Tree, scope
 
 IGNORED = (r"(.*\.)?embeddings\.position_ids",)
-INERT = ("dropout", "initializer_factor")
+INERT = ("dropout", "initializer_factor", "vocab_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ MODULES = {
     "clip": "zoo.models.clip",
     "clip_text_model": "zoo.models.clip_text_model",
     "clip_vision_model": "zoo.models.clip_vision_model",
+    "dinov2": "zoo.models.dinov2",
     "gpt2": "zoo.models.gpt2",
     "llama": "zoo.models.llama",
     "llava": "zoo.models.llava",

@@ -131,7 +131,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     value = not config.tie_word_embeddings if name == "tie_word_embeddings" else value
     old = changed(id, tuple(before.items()))
     new = changed(id, tuple((before | {name: value}).items()))
-    if name == "initializer_range" or name.endswith("_init_value"):
+    if name in ("initializer_range", "layerscale_value") or name.endswith("_init_value"):
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
         kind = "dropout" if "drop" in name or name.startswith("mask_") else "plain"

@@ -23,6 +23,17 @@ def dropout(
     return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
 
 
+def drop_path(x: jax.Array, key: jax.Array | None, rate: jax.Array | float) -> jax.Array:
+    """Leaves out a branch x [B, ...] for each row with probability `rate`, and scales the rest.
+
+    Huang et al. 2016, arXiv:1603.09382. `rate` may depend on the number of a scanned layer.
+    """
+    if key is None or (not isinstance(rate, jax.Array) and rate == 0):
+        return x
+    keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], *(1,) * (x.ndim - 1)))
+    return jnp.where(keep, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros_like(x))
+
+
 def keys(key: jax.Array | None, n: int) -> tuple[jax.Array | None, ...]:
     """`n` independent keys, or `n` times None."""
     return (None,) * n if key is None else tuple(jax.random.split(key, n))

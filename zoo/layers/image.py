@@ -1,6 +1,7 @@
 """Images as sequences of patches. Letters: B batch, C channels, H height, W width, P patches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,27 @@ def check(pixels: jax.Array, channels: int, size: tuple[int, int] | None) -> Non
         )
 
 
+def check_masks(
+    arrays: Mapping[str, Any], patch: tuple[int, int], *, tokens: int, where: str
+) -> None:
+    """Checks masks of patches, and of `tokens` before them, beside images [B, C, H, W].
+
+    Raises:
+      ValueError: a mask that does not fit the patches.
+    """
+    shape = tuple(arrays["pixel_values"].shape)
+    count = -(-shape[2] // patch[0]) * -(-shape[3] // patch[1])
+    if tokens:  # such models leave out margins that fill no patch, the others pad them
+        count = (shape[2] // patch[0]) * (shape[3] // patch[1])
+    wanted = {"bool_masked_pos": (shape[0], count), "attention_mask": (shape[0], count + tokens)}
+    for name, want in wanted.items():
+        if name in arrays and tuple(arrays[name].shape) != want:
+            raise ValueError(
+                f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {want} beside "
+                f"images of shape {shape}; count the patches"
+            )
+
+
 def patch_specs(
     name: str, embed: int, channels: int, patch: tuple[int, int], *, bias: bool = True
 ) -> Tree:
@@ -59,16 +81,29 @@ def patches(
 
 
 def interpolate_positions(
-    positions: jax.Array, grid: tuple[int, int], wanted: tuple[int, int]
+    positions: jax.Array, grid: tuple[int, int], wanted: tuple[int, int], *, tokens: int = 1
 ) -> jax.Array:
-    """Positions [1, 1 + P, E] of a grid, the class token first -> of the wanted grid, bicubic."""
+    """Positions [1, tokens + P, E] of a grid, class tokens first -> of the wanted grid, bicubic."""
     if grid == wanted:
         return positions
-    cls, rest = positions[:, :1], positions[:, 1:].reshape(*grid, -1)
+    cls, rest = positions[:, :tokens], positions[:, tokens:].reshape(*grid, -1)
     rows, columns = (_bicubic(a, b) for a, b in zip(grid, wanted, strict=True))
     rest = jnp.einsum("hy,wx,yxe->hwe", rows, columns, rest.astype(jnp.float32))
     rest = rest.reshape(1, -1, rest.shape[-1]).astype(positions.dtype)
     return jnp.concatenate([cls, rest], axis=1)
+
+
+def pixels(p: Tree, x: jax.Array, *, channels: int, stride: int) -> jax.Array:
+    """Patches x [B, P, E] of a square -> pixels [B, C, H, W], `stride` squared from each.
+
+    A 1 x 1 convolution whose outputs are shuffled. Xie et al. 2021, arXiv:2111.09886.
+    """
+    side = int(x.shape[1] ** 0.5)
+    x = jnp.einsum("bte,oe->bto", x, p["weight"][:, :, 0, 0])
+    x = x + jnp.broadcast_to(p["bias"], x.shape)
+    x = x.reshape(x.shape[0], side, side, channels, stride, stride)
+    x = x.transpose(0, 3, 1, 4, 2, 5)
+    return x.reshape(x.shape[0], channels, side * stride, side * stride)
 
 
 def _bicubic(size: int, wanted: int) -> np.ndarray:

@@ -92,15 +92,7 @@ def check_inputs(c: Config, arrays: Mapping[str, Any], where: str) -> None:
     Raises:
       ValueError: a mask that does not fit the patches.
     """
-    shape = tuple(arrays["pixel_values"].shape)
-    count = (shape[2] // c.patch[0]) * (shape[3] // c.patch[1])
-    wanted = {"bool_masked_pos": (shape[0], count), "attention_mask": (shape[0], count + 1)}
-    for name, want in wanted.items():
-        if name in arrays and tuple(arrays[name].shape) != want:
-            raise ValueError(
-                f"{where}: {name} has shape {tuple(arrays[name].shape)}, expected {want} beside "
-                f"images of shape {shape}; count the patches"
-            )
+    image.check_masks(arrays, c.patch, tokens=1, where=where)
 
 
 def block_specs(c: Config) -> Tree:
@@ -258,13 +250,12 @@ def reconstruct(c: Config, params: Tree, body: BaseOutput, inputs: Any) -> Image
             f"patch_size: {c.patch_size} must equal encoder_stride {c.encoder_stride} for a "
             f"reconstruction of the input's size"
         )
-    x = body.last_hidden_state[:, 1:]
-    side = int(x.shape[1] ** 0.5)
-    x = jnp.einsum("bte,oe->bto", x, params["head"]["weight"][:, :, 0, 0])
-    x = x + jnp.broadcast_to(params["head"]["bias"], x.shape)
-    x = x.reshape(x.shape[0], side, side, c.num_channels, c.encoder_stride, c.encoder_stride)
-    x = x.transpose(0, 3, 1, 4, 2, 5)
-    x = x.reshape(x.shape[0], c.num_channels, side * c.encoder_stride, side * c.encoder_stride)
+    x = image.pixels(
+        params["head"],
+        body.last_hidden_state[:, 1:],
+        channels=c.num_channels,
+        stride=c.encoder_stride,
+    )
     return ImageOutput(reconstruction=x, hidden_states=body.hidden_states)
 
 

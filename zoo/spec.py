@@ -34,6 +34,15 @@ def _scaled_normal(key, shape, dtype, std, *, scale):
     return normal(key, shape, dtype, scale * std)
 
 
+def truncated_normal(cutoff: float, scale: float = 1.0) -> Init:
+    """N(0, scale * std) without what lies more than `cutoff` deviations from zero."""
+    return functools.partial(_truncated_normal, cutoff=cutoff, scale=scale)
+
+
+def _truncated_normal(key, shape, dtype, std, *, cutoff, scale):
+    return scale * std * jax.random.truncated_normal(key, -cutoff, cutoff, shape, dtype)
+
+
 def zeros(key: jax.Array, shape: tuple[int, ...], dtype: Any, std: float) -> jax.Array:
     """All zeros: biases."""
     return jnp.zeros(shape, dtype)

@@ -17,9 +17,12 @@ gated = dict(intermediate_size=24, num_key_value_heads=2)
 yarn = dict(rope_type="yarn", rope_theta=1e4, factor=2.0, original_max_position_embeddings=8)
 configs = {
     "bert": dict(text, intermediate_size=24, position_embedding_type="relative_key_query"),
+    "distilbert": text,
     "gpt2": text,
     "llama": dict(text, **gated, rope_parameters=yarn),
     "mistral": dict(text, **gated, sliding_window=3),
+    "modernbert": dict(text, intermediate_size=24, local_attention=4, pad_token_id=0),
+    "mpnet": dict(text, intermediate_size=24),
     "qwen2": dict(text, **gated),
     "qwen3": dict(text, **gated, head_dim=6),
     "roberta": dict(text, intermediate_size=24),

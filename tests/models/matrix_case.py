@@ -227,7 +227,8 @@ def _pairwise(rng: np.random.Generator, row: Row) -> np.ndarray:
 
 
 def _vectors(rng: np.random.Generator, row: Row) -> np.ndarray:
-    width = row.config.get("hidden_size") or row.config.get("n_embd") or row.config["d_model"]
+    names = ("hidden_size", "n_embd", "d_model", "dim")
+    width = next(row.config[name] for name in names if name in row.config)
     return rng.normal(0, 0.3, (*_lead(row), LENGTH, width)).astype(np.float32)
 
 

@@ -18,10 +18,14 @@ from matrix_case import error
 from bridges import config as configs
 from zoo import registry, spec
 from zoo.forward import Forward
-from zoo.layers.rope import Rope
+from zoo.layers.rope import Rope, Ropes
 
 KEY = jax.random.key(3)
 OFTEN = 0.7  # a dropout rate unlike the others
+KINDS = ("use_sliding_window", "sliding_window", "max_window_layers", "num_hidden_layers",
+         "global_attn_every_n_layers")  # fmt: skip
+INITIAL = ("initializer_cutoff_factor", "initializer_range", "layerscale_value",
+           "sinusoidal_pos_embds")  # fmt: skip
 VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
     "hidden_size": 64, "n_embd": 64, "intermediate_size": 60, "n_inner": 60,
     "num_hidden_layers": 1, "n_layer": 1, "num_attention_heads": 8, "n_head": 8,
@@ -36,7 +40,11 @@ VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
     "summary_type": "mean", "summary_use_proj": False, "summary_activation": "tanh",
     "summary_proj_to_labels": False, "image_size": 16, "patch_size": 3, "num_channels": 1,
     "qkv_bias": False, "encoder_stride": 2, "pooler_output_size": 20, "pooler_act": "relu",
-    "attention_bias": True, "mlp_bias": True,
+    "attention_bias": True, "mlp_bias": True, "sinusoidal_pos_embds": True,
+    "initializer_cutoff_factor": 0.5, "norm_eps": 0.1, "norm_bias": True, "decoder_bias": False,
+    "classifier_bias": True, "classifier_activation": "relu", "classifier_pooling": "mean",
+    "hidden_activation": "relu", "local_attention": 2, "global_attn_every_n_layers": 2,
+    "activation": "relu", "dim": 64, "hidden_dim": 60, "n_layers": 1, "n_heads": 8,
 }  # fmt: skip
 FIELDS = [
     (model_type, field.name)
@@ -104,12 +112,15 @@ def differ(x: Any, y: Any) -> bool:
 def around(config: Any, name: str) -> dict[str, Any]:
     """What else is set, so that the field has something to act on."""
     others: dict[str, Any] = {}
-    if name in ("use_sliding_window", "sliding_window", "max_window_layers", "num_hidden_layers"):
+    if name in KINDS:
         others = {"layer_types": None}  # or else the kinds that were derived before would stay
     elif name == "hidden_dropout":
         others = {"classifier_dropout": None}
     elif name == "max_position_embeddings":  # of a rotation that scales with it
-        others = {"rope_parameters": Rope(rope_type="dynamic", factor=2.0), name: 10}
+        rope: Any = Rope(rope_type="dynamic", factor=2.0)
+        if isinstance(several := getattr(config, "rope_parameters", None), Ropes):
+            rope = dataclasses.replace(several, full_attention=rope)
+        others = {"rope_parameters": rope, name: 10}
     fields = {f.name for f in dataclasses.fields(config)}
     return others if others.keys() <= fields else {}
 
@@ -131,7 +142,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     value = not config.tie_word_embeddings if name == "tie_word_embeddings" else value
     old = changed(id, tuple(before.items()))
     new = changed(id, tuple((before | {name: value}).items()))
-    if name in ("initializer_range", "layerscale_value") or name.endswith("_init_value"):
+    if name in INITIAL or name.endswith("_init_value"):  # only a new model shows these
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
         kind = "dropout" if "drop" in name or name.startswith("mask_") else "plain"

@@ -3,28 +3,41 @@
 Letters: B batch, T tokens, E embed.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zoo.layers import linear, norm
 from zoo.layers.cache import Cache
 from zoo.layers.dropout import EMBEDDINGS, dropout, fold
-from zoo.spec import Tree, scope
+from zoo.spec import Init, Tree, normal, scope
 
 
-def specs(*, vocab: int, embed: int, positions: int, types: int = 0) -> Tree:
-    """Tables under `embeddings`, those of positions and types only where they have rows."""
+def specs(*, vocab: int, embed: int, positions: int, types: int = 0, init: Init = normal) -> Tree:
+    """Tables under `embeddings`, those of positions and types only where they have rows.
+
+    `init` draws that of positions.
+    """
     tables = {
         "words": linear.embedding_specs("word_embeddings", vocab, embed),
         "norm": norm.specs("LayerNorm", embed),
     }
-    for key, name, rows in (
-        ("positions", "position_embeddings", positions),
-        ("types", "token_type_embeddings", types),
+    for key, name, rows, drawn in (
+        ("positions", "position_embeddings", positions, init),
+        ("types", "token_type_embeddings", types, normal),
     ):
         if rows:
-            tables[key] = linear.embedding_specs(name, rows, embed, axis=None)
+            tables[key] = linear.embedding_specs(name, rows, embed, axis=None, init=drawn)
     return scope("embeddings", tables)
+
+
+def sinusoids(key: jax.Array, shape: tuple[int, ...], dtype: Any, std: float) -> jax.Array:
+    """The fixed positions of Vaswani et al. 2017: sines in even columns, cosines in odd ones."""
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
+    angle = rows / 10_000 ** (2 * (columns // 2) / shape[1])
+    return jnp.asarray(np.where(columns % 2, np.cos(angle), np.sin(angle)), dtype)
 
 
 def embed(

@@ -22,11 +22,16 @@ def specs(
     bias: bool = True,
     init: Init = normal,
     conv1d: bool = False,
+    part: Part | None = None,
 ) -> Tree:
-    """`{name}.weight` `(out, in)`, or `(in, out)` with `conv1d`, and on request `{name}.bias`."""
+    """`{name}.weight` `(out, in)`, or `(in, out)` with `conv1d`, and on request `{name}.bias`.
+
+    `part` names axis `o` of a fused tensor `(out, in)` that several maps share.
+    """
     shape, order = ((inp, out), axes[::-1]) if conv1d else ((out, inp), axes)
-    weight = ArraySpec(shape=shape, axes=order, init=init, name="weight")
-    return scope(name, _tree(weight, conv1d, bias and (out,), axes[:1]))
+    store = ("o i -> o i", "o -> o") if part else (None, None)
+    weight = ArraySpec(shape=shape, axes=order, init=init, name="weight", store=store[0], part=part)
+    return scope(name, _tree(weight, conv1d, bias and (out,), axes[:1], store[1], part))
 
 
 def to_heads_specs(
@@ -97,9 +102,11 @@ def _tree(
     return tree
 
 
-def embedding_specs(name: str, vocab: int, embed: int, *, axis: str | None = "vocab") -> Tree:
+def embedding_specs(
+    name: str, vocab: int, embed: int, *, axis: str | None = "vocab", init: Init = normal
+) -> Tree:
     """`{name}.weight` `(vocab, embed)`."""
-    weight = ArraySpec(shape=(vocab, embed), axes=(axis, "embed"), name="weight")
+    weight = ArraySpec(shape=(vocab, embed), axes=(axis, "embed"), init=init, name="weight")
     return scope(name, {"weight": weight})
 
 

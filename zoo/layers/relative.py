@@ -1,7 +1,8 @@
 """Learned weights for the distance between query and key: vectors, or scalars by bucket.
 
 Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2020, arXiv:2009.13658; Raffel et al. 2019,
-arXiv:1910.10683. Letters: B batch, T queries, S keys, N heads, D head size.
+arXiv:1910.10683; He et al. 2020, arXiv:2006.03654.
+Letters: B batch, T queries, S keys, N heads, D head size.
 """
 
 import math
@@ -12,6 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from zoo.spec import ArraySpec, Tree, scope
+
+FARTHEST = 1 << 20  # tokens; no text is longer, and tables of buckets stay small
 
 
 def specs(name: str, positions: int, head_dim: int) -> Tree:
@@ -80,10 +83,60 @@ def bucket(
             f"least 2 and a distance beyond {exact}; correct the number or the distance"
         )
     # A table rather than logarithms of XLA, which round otherwise where a bucket begins.
-    far = np.arange(longest + 1)
+    far = np.arange(min(longest, FARTHEST) + 1)
     ratio = np.log(np.maximum(far, exact).astype(np.float32) / exact) / math.log(longest / exact)
     grown = exact + (ratio * (count - exact)).astype(np.int32)
     table = np.where(far < exact, far, np.minimum(grown, count - 1)).astype(np.int32)
     steps = jnp.abs(distance) if both_sides else jnp.maximum(-distance, 0)
-    near = jnp.take(jnp.asarray(table), jnp.minimum(steps, longest), axis=0)
+    near = jnp.take(jnp.asarray(table), jnp.minimum(steps, far[-1]), axis=0)
     return near + jnp.where(distance > 0, count, 0) if both_sides else near
+
+
+def signed_bucket(
+    distance: Integer[Array, "*shape"], *, count: int, longest: int
+) -> Integer[Array, "*shape"]:
+    """Distances (query minus key, in tokens) -> buckets from `-count` to `count`.
+
+    Up to half of `count` a bucket holds one distance, beyond ever more, up to `longest`.
+
+    Raises:
+      ValueError: `longest` lies within the buckets of one distance each.
+    """
+    exact = count // 2
+    if not 0 < exact < longest - 1:
+        raise ValueError(
+            f"relative positions: found {count} buckets up to a distance of {longest}, expected at "
+            f"least 2 and a distance beyond {exact + 1}; correct the number or the distance"
+        )
+    # From this distance on every bucket is at least `count`; with `exact` 1, one holds them all.
+    last = math.ceil(exact * ((longest - 1) / exact) ** (exact / max(exact - 1, 1))) + 1
+    far = np.arange(min(last, FARTHEST) + 1)
+    ratio = np.log(np.maximum(far, exact).astype(np.float32) / np.float32(exact))
+    ratio = ratio / np.log(np.float32((longest - 1) / exact))
+    grown = np.ceil(ratio * (exact - 1)).astype(np.int32) + exact
+    table = np.where(far <= exact, far, np.minimum(grown, count)).astype(np.int32)
+    near = jnp.take(jnp.asarray(table), jnp.minimum(jnp.abs(distance), far[-1]), axis=0)
+    return jnp.sign(distance) * near
+
+
+def disentangled(
+    q: Float[Array, "b t n d"],
+    k: Float[Array, "b s n d"],
+    rows: Integer[Array, "t s"],
+    *,
+    keys: Float[Array, "r n d"] | None,
+    queries: Float[Array, "r n d"] | None,
+) -> Float[Array, "b n t s"]:
+    """Unscaled scores of contents with distances, whose vectors are `rows` of R.
+
+    He et al. 2020, arXiv:2006.03654: queries with the `keys` of distances, keys with the `queries`
+    of distances, or both.
+    """
+    y = jnp.zeros((q.shape[0], q.shape[2], q.shape[1], k.shape[1]), q.dtype)
+    if keys is not None:
+        scores = jnp.einsum("btnd,rnd->bntr", q, keys)
+        y = y + jnp.take_along_axis(scores, rows[None, None], axis=-1)
+    if queries is not None:
+        scores = jnp.einsum("bsnd,rnd->bnsr", k, queries)
+        y = y + jnp.take_along_axis(scores, rows.T[None, None], axis=-1).swapaxes(-1, -2)
+    return y

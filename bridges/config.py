@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bridges import header, tensorfile
-from bridges.config_values import coerce
+from bridges.config_values import coerce, endless, meant, spelled
 from bridges.header import named, show
 from zoo import registry
 from zoo.layers import rope
@@ -118,7 +118,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
             raise ValueError(
                 f"{path}: found {size} bytes, expected at most {LONGEST}; this is no such file"
             )
-        return header.parse(tensorfile.read_bytes(file, size, 0, path), path, kind)
+        data = tensorfile.read_bytes(file, size, 0, path)
+        return header.parse(data, path, kind, infinity=endless)
 
 
 def plain(raw: Mapping[str, Any], *, where: str) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def plain(raw: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         raise ValueError(f"{where}: found {type(raw).__name__}, expected keys of a config.json")
     try:
-        return json.loads(json.dumps(dict(raw), allow_nan=False))
+        return json.loads(json.dumps(spelled(dict(raw)), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{where}: cannot be written as JSON ({error}); correct it") from None
 
@@ -220,7 +221,7 @@ def _value(field: dataclasses.Field, hint: Any, value: Any, owner: str, problems
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     nested: Any = next((o for o in options if o is Part or dataclasses.is_dataclass(o)), None)
     if nested is None or (value is None and type(None) in options):
-        return coerce(field.name, value, hint, problems, least=field.metadata.get("least"))
+        return coerce(field.name, meant(value), hint, problems, least=field.metadata.get("least"))
     if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
         problems.append(f"{field.name}: found {show(value)}, expected an object")
         return None
@@ -356,7 +357,7 @@ def _dumped(
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             same = old if type(old) is type(value) and inner else None
             value = _dumped(value, same, getattr(value, "ALIASES", {}), inner or {})
-        out[key] = list(value) if isinstance(value, tuple) else value
+        out[key] = spelled(value)
     return out
 
 

@@ -1,5 +1,6 @@
 """Values of a `config.json` as the types that the fields of a Config declare."""
 
+import math
 import types
 import typing
 from typing import Any
@@ -7,8 +8,34 @@ from typing import Any
 from bridges.header import show
 
 LARGEST = 2**40
+INFINITE = {"Infinity": math.inf, "-Infinity": -math.inf}
 DEEPEST = 2_000
 Span = tuple[float, float]
+
+
+def endless(text: str) -> dict[str, str]:
+    """Infinity as transformers 5 spells it, because JSON has no number for it."""
+    return {"__float__": text}
+
+
+def spelled(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {k: spelled(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [spelled(v) for v in value]
+    if isinstance(value, float) and math.isinf(value):
+        return endless("Infinity" if value > 0 else "-Infinity")
+    return value
+
+
+def meant(value: Any) -> Any:
+    """The inverse of `spelled`, of one value and the items of a list."""
+    if isinstance(value, list):
+        return [meant(v) for v in value]
+    if isinstance(value, dict) and value.keys() == {"__float__"}:
+        return INFINITE.get(str(value["__float__"]), value)
+    return value
 
 
 def coerce(

@@ -103,8 +103,11 @@ def describe(name: str, dtype: Any, shape: Iterable[int]) -> TensorInfo:
     return TensorInfo(dtype, shape, _nbytes(dtype, shape))
 
 
-def parse(data: bytes, where: object, kind: type = dict) -> Any:
+def parse(data: bytes, where: object, kind: type = dict, *, infinity: Any = None) -> Any:
     """Return the JSON object, or the array, that `data` spells; duplicate keys and NaN are refused.
+
+    `infinity(text)` is what stands for the Infinity and -Infinity that Python writes; without it
+    they are refused too.
 
     Raises:
         CheckpointError: it is not UTF-8, not JSON, nested too deeply or of another kind.
@@ -121,7 +124,9 @@ def parse(data: bytes, where: object, kind: type = dict) -> Any:
             )
         return found
 
-    def constant(text: str) -> None:
+    def constant(text: str) -> Any:
+        if infinity is not None and text != "NaN":
+            return infinity(text)
         raise CheckpointError(f"{where}: holds {text}, which is not JSON; ask its author")
 
     try:

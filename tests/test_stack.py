@@ -19,6 +19,7 @@ CLASSES = {
     "bert": ("BertLMHeadModel", {"is_decoder": True, "num_hidden_layers": 3}),
     "gpt2": ("GPT2LMHeadModel", {"n_layer": 3, "scale_attn_by_inverse_layer_idx": True}),
     "llama": ("LlamaForCausalLM", {"num_hidden_layers": 3}),
+    "mamba2": ("Mamba2ForCausalLM", {"num_hidden_layers": 3}),
     "mistral": ("MistralForCausalLM", {"num_hidden_layers": 3, "sliding_window": 4}),
     "qwen3": (
         "Qwen3ForCausalLM",

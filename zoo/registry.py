@@ -19,6 +19,7 @@ MODULES = {
     "gpt2": "zoo.models.gpt2",
     "llama": "zoo.models.llama",
     "llava": "zoo.models.llava",
+    "mamba2": "zoo.models.mamba2",
     "mistral": "zoo.models.mistral",
     "modernbert": "zoo.models.modernbert",
     "mpnet": "zoo.models.mpnet",

@@ -20,6 +20,8 @@ configs = {
     "distilbert": text,
     "gpt2": text,
     "llama": dict(text, **gated, rope_parameters=yarn),
+    "mamba2": dict(vocab_size=31, hidden_size=16, num_hidden_layers=2, state_size=6, num_heads=4,
+                   head_dim=8, n_groups=2),
     "mistral": dict(text, **gated, sliding_window=3),
     "modernbert": dict(text, intermediate_size=24, local_attention=4, pad_token_id=0),
     "mpnet": dict(text, intermediate_size=24),

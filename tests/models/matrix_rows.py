@@ -87,6 +87,8 @@ class Family:
       shows: field -> id of the row on which it shows instead.
       values: field -> another value than those of `test_config_fields`.
       refused: fields whose other value does not fit the inputs of the row, which is refused.
+      bound: fields that follow from others, so that another value alone is refused.
+      halves: fields that show in half precision only.
       ragged: makes what is decoded, where that is not only a text: the text, padded on the left,
         and what stands beside it.
     """
@@ -100,6 +102,8 @@ class Family:
     shows: Mapping[str, str] = dataclasses.field(default_factory=dict)
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     refused: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+    halves: tuple[str, ...] = ()
     ragged: Callable[[np.random.Generator, Row], tuple[Arrays, Arrays]] | None = None
 
 

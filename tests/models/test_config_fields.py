@@ -9,6 +9,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import matrix_case as cases
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ OFTEN = 0.7  # a dropout rate unlike the others
 KINDS = ("use_sliding_window", "sliding_window", "max_window_layers", "num_hidden_layers",
          "global_attn_every_n_layers")  # fmt: skip
 INITIAL = ("initializer_cutoff_factor", "initializer_range", "layerscale_value",
-           "sinusoidal_pos_embds")  # fmt: skip
+           "rescale_prenorm_residual", "sinusoidal_pos_embds", "time_step_floor", "time_step_max",
+           "time_step_min")  # fmt: skip
 VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
     "hidden_size": 64, "n_embd": 64, "intermediate_size": 60, "n_inner": 60,
     "num_hidden_layers": 1, "n_layer": 1, "num_attention_heads": 8, "n_head": 8,
@@ -81,11 +83,12 @@ def initial(now: Forward) -> Any:
 
 @functools.cache
 def output(id: str, now: Forward, *, kind: str = "plain") -> Any:
-    """What the model returns; under dropout; or the gradient of the table of tokens."""
+    """What it returns; under dropout; in half precision; or the gradient of the table of tokens."""
 
     def leaf(s: spec.ArraySpec) -> Any:
         x = np.asarray(cases.seeded(s.name).normal(0, 0.3, s.shape))
-        return (np.exp(x) if s.name.endswith("running_var") else x).astype(s.held(np.float32))
+        x = np.exp(x) if s.name.endswith("running_var") else x
+        return x.astype(s.held(jnp.bfloat16 if kind == "half" else np.float32))
 
     params = spec.tree_map(leaf, now.task.specs(now.config))
     given = {k: x if x.dtype.kind in "bf" else x.astype(np.int32)
@@ -141,11 +144,17 @@ def test_a_changed_field_shows(model_type: str, name: str):
     value = {**VALUES, **family.values}.get(name, OFTEN)
     value = not config.tie_word_embeddings if name == "tie_word_embeddings" else value
     old = changed(id, tuple(before.items()))
-    new = changed(id, tuple((before | {name: value}).items()))
+    replaced = tuple((before | {name: value}).items())
+    if name in family.bound:
+        with pytest.raises(ValueError, match=name):
+            changed(id, replaced)
+        return
+    new = changed(id, replaced)
     if name in INITIAL or name.endswith("_init_value"):  # only a new model shows these
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
         kind = "dropout" if "drop" in name or name.startswith("mask_") else "plain"
+        kind = "half" if name in family.halves else kind
         kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind
         if name in family.refused:
             with pytest.raises(ValueError, match="pixel_values: found"):

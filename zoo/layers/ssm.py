@@ -223,6 +223,7 @@ def mix(
     x: jax.Array,
     state: State | None,
     valid: jax.Array | None,
+    begun: jax.Array | None = None,
     *,
     heads: int,
     groups: int,
@@ -233,7 +234,8 @@ def mix(
     """x [B, T, E] -> (y [B, T, E], state after it).
 
     Without a state it is that of an empty text, and none is returned. `valid` [B, T] is zero for
-    padding, which adds nothing but lets the state decay. Steps dt are kept within `limit`.
+    padding, which adds nothing but lets the state decay, and whose biases the convolution sees;
+    `begun` [T] is false where there is not even padding. Steps dt are kept within `limit`.
     """
     x = _masked(x, valid)
     flow = {key: linear.linear(p["in"][key], x) for key in p["in"]}
@@ -243,7 +245,8 @@ def mix(
         taps = conv["weight"].shape[-1]
         past = jnp.zeros((x.shape[0], taps - 1, flow[key].shape[2]), x.dtype)
         past = past if state is None else state.conv[key].astype(x.dtype)
-        y = jnp.concatenate([past, flow[key]], axis=1)
+        new = flow[key] if begun is None else jnp.where(begun[None, :, None], flow[key], 0)
+        y = jnp.concatenate([past, new], axis=1)
         before[key] = y[:, x.shape[1] :]
         y = activation.activation(causal_conv(conv, y), name=act)
         y = _masked(y, valid).astype(jnp.float32)

@@ -157,9 +157,26 @@ def cache_specs(
     return ssm.cache_specs(c.kinds, batch=batch, length=length, layers=layers, **c.sizes)
 
 
+def begun(mask: jax.Array | None, cache: caching.Cache | None) -> jax.Array | None:
+    """Which new slots [T] come with or after the first token of any row; None where all do.
+
+    A row's own padding is computed as transformers computes it. What lies before all rows is how
+    `generate` fills a bucket, and has no biases that a convolution could see.
+    """
+    if mask is None or cache is None:
+        return None
+    return jnp.cumsum(jnp.any(mask != 0, axis=0)) > jnp.where(jnp.any(cache.valid), -1, 0)
+
+
 @block
 def layer(
-    p: Tree, x: jax.Array, state: ssm.State | None, valid: jax.Array | None, *, c: Config
+    p: Tree,
+    x: jax.Array,
+    state: ssm.State | None,
+    valid: jax.Array | None,
+    begun: jax.Array | None,
+    *,
+    c: Config,
 ) -> tuple[jax.Array, ssm.State | None]:
     """x [B, T, E] -> (x [B, T, E], state)."""
     weight = p["norm"]["weight"]
@@ -169,6 +186,7 @@ def layer(
         y,
         state,
         valid,
+        begun,
         heads=c.num_heads,
         groups=c.n_groups,
         act=c.hidden_act,
@@ -187,7 +205,6 @@ def apply(
     inputs_embeds: jax.Array | None = None,
     cache: caching.Cache | None = None,
     output_hidden_states: bool = False,
-    dropout_key: jax.Array | None = None,
 ) -> BaseOutput:
     """Vectors of tokens that have seen what came before them.
 
@@ -199,7 +216,6 @@ def apply(
       inputs_embeds: [B, T, E] in place of `input_ids`.
       cache: of `cache_specs`, or what an earlier call returned.
       output_hidden_states: return the output of every layer too, without the embeddings.
-      dropout_key: training passes one to every model; nothing is dropped here.
     """
     x = linear.embed_text(params["embed"], input_ids, inputs_embeds)
     x = hint(x, "batch", "length", None)
@@ -208,8 +224,9 @@ def apply(
     _, advanced = caching.place(
         x.shape[1], attention_mask=attention_mask, position_ids=None, cache=cache
     )
+    there = begun(attention_mask, cache) if c.use_bias else None
     x, kept, inner = stack.run(
-        lambda kind, p, x, cache, i, key: layer(p, x, cache, attention_mask, c=c),
+        lambda kind, p, x, cache, i, key: layer(p, x, cache, attention_mask, there, c=c),
         c.kinds,
         params["layers"],
         x,
@@ -236,9 +253,12 @@ def lm(c: Config, params: Tree, body: BaseOutput, inputs: Mapping) -> outputs.Lo
     return tasks.logits(body, linear.linear(p, x).astype(jnp.float32))
 
 
+RENAMED = ((r"(^|\.)embedding\.weight$", r"\1embeddings.weight"),)  # as the paper's code has it
 TASKS = {
-    "Mamba2Model": tasks.bare(specs, apply),
+    "Mamba2Model": tasks.bare(specs, apply)._replace(renamed=RENAMED),
     "Mamba2ForCausalLM": tasks.headed(
         "causal-lm", specs, apply, prefix="backbone", head_specs=lm_specs, head=lm
-    )._replace(tied=MappingProxyType({"lm_head.weight": "backbone.embeddings.weight"})),
+    )._replace(
+        tied=MappingProxyType({"lm_head.weight": "backbone.embeddings.weight"}), renamed=RENAMED
+    ),
 }

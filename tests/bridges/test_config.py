@@ -36,9 +36,7 @@ def test_every_original_key_survives(model_type: str):
     config = cls(**({"num_labels": 3} if "num_labels" in fields else {}))
     raw = dump(model_type, config) | {"transformers_version": "4.1.0", "use_cache": False}
     assert dump(model_type, config, raw) == raw
-    names = ("initializer_range", "num_channels", "logit_scale_init_value")
-    name = next(name for name in names if name in fields)
-    other = {name: 0.5 if name == "initializer_range" else 7}
+    other = {"initializer_range": 0.5} if "initializer_range" in fields else {}
     changed = dataclasses.replace(config, **other)
     assert dump(model_type, changed, raw) == raw | other
 

@@ -100,6 +100,8 @@ def resolve(
     file_prefix = next(
         (p for p in all_prefixes if any(name.startswith(f"{p}.") for name in modern)), ""
     )
+    if 2 * len(declared & modern.keys()) > len(declared):  # of this class, whatever else is there
+        file_prefix = prefix
 
     def in_file(name: str) -> str:
         inside = name.startswith(f"{prefix}.") if prefix else name in bare

@@ -253,3 +253,28 @@ class ImageTextLogitsOutput(Output):
     cache: Tree | None = None
     hidden_states: tuple[jax.Array, ...] | None = None
     image_hidden_states: jax.Array | None = None
+
+
+@_output
+class HierarchicalOutput(BaseOutput):
+    """A body whose maps shrink from stage to stage.
+
+    Attributes:
+      reshaped_hidden_states: the hidden states [B, P, E] as maps [B, E, height, width].
+    """
+
+    reshaped_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class HierarchicalLogitsOutput(LogitsOutput):
+    """Logits [B, C] on such a body."""
+
+    reshaped_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class HierarchicalImageOutput(ImageOutput):
+    """An image reconstructed from such a body."""
+
+    reshaped_hidden_states: tuple[jax.Array, ...] | None = None

@@ -27,6 +27,7 @@ MODULES = {
     "qwen3": "zoo.models.qwen3",
     "resnet": "zoo.models.resnet",
     "roberta": "zoo.models.roberta",
+    "swin": "zoo.models.swin",
     "vit": "zoo.models.vit",
     "xlm-roberta": "zoo.models.xlm_roberta",
     "wav2vec2": "zoo.models.wav2vec2",

@@ -273,6 +273,7 @@ MAKERS: dict[str, Maker] = {
     "pixel_values": pixels(),
     "pixel_values:larger": pixels(9, 4),
     "pixel_values:smaller": pixels(-4, 0),
+    "pixel_values:wider": pixels(4, 8),
     "bool_masked_pos": _hidden_patches,
 }  # fmt: skip
 

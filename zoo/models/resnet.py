@@ -72,7 +72,9 @@ def limits(c: Config) -> dict[str, int]:
     return {}
 
 
-def _unit_specs(name: str, out: int, inp: int, size: int, *, frozen: bool, axis="embed") -> Tree:
+def _unit_specs(
+    name: str, out: int, inp: int, size: int, *, frozen: bool, axis: str | None = "embed"
+) -> Tree:
     """A convolution without bias from channels on the logical `axis`, and its norm."""
     return scope(
         name,

@@ -67,6 +67,71 @@ CASES = {
 }
 
 
+def pairs(texts: int, length: int, vocab: int, pictures: int, size: int) -> dict[str, np.ndarray]:
+    """Random texts, and noise."""
+    return tokens(texts, length, vocab) | images(pictures, size)
+
+
+def mel(batch: int) -> dict[str, np.ndarray]:
+    """Noise in place of the features of 30 seconds."""
+    shape = (batch, 80, 3000)
+    return {"input_features": np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
+
+
+def whisper() -> Any:
+    """Whisper base."""
+    size = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8}
+    return transformers.WhisperConfig(
+        **size, encoder_ffn_dim=2048, decoder_layers=6, decoder_attention_heads=8,
+        decoder_ffn_dim=2048,
+    )  # fmt: skip
+
+
+def mixtral() -> Any:
+    """Eight experts of which two run, hidden 512."""
+    return transformers.MixtralConfig(
+        vocab_size=32000, hidden_size=512, intermediate_size=1792, num_hidden_layers=4,
+        num_attention_heads=8, num_key_value_heads=4, num_local_experts=8, num_experts_per_tok=2,
+        max_position_embeddings=2048, sliding_window=None,
+    )  # fmt: skip
+
+
+def mamba2() -> Any:
+    """Mamba2 130M."""
+    return transformers.Mamba2Config(
+        vocab_size=50288, hidden_size=768, num_hidden_layers=24, num_heads=24, head_dim=64,
+        state_size=128, n_groups=1, tie_word_embeddings=True,
+    )  # fmt: skip
+
+
+CASES |= {
+    "t5: T5-base encoder, 4 x 128": Case(
+        lambda: transformers.T5Config(d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12),
+        "T5EncoderModel",
+        lambda: tokens(4, 128, 32128),
+        1.0,
+    ),
+    "whisper: Whisper-base encoder, 30 s": Case(
+        whisper, "WhisperForAudioClassification", lambda: mel(1), 1.0
+    ),
+    "resnet: ResNet-50 forward, 4 x 224 x 224": Case(
+        lambda: transformers.ResNetConfig(num_labels=1000),
+        "ResNetForImageClassification",
+        lambda: images(4, 224),
+        0.9,
+    ),
+    "mixtral: 8 experts, hidden 512, 1 x 256": Case(
+        mixtral, "MixtralForCausalLM", lambda: tokens(1, 256, 32000), 1.5
+    ),
+    "mamba2: Mamba2 130M forward, 1 x 512": Case(
+        mamba2, "Mamba2ForCausalLM", lambda: tokens(1, 512, 50288), 1.5
+    ),
+    "clip: ViT-B/32, 8 texts of 77 and 8 images": Case(
+        transformers.CLIPConfig, "CLIPModel", lambda: pairs(8, 77, 49408, 8, 224), 1.0
+    ),
+}
+
+
 def rows(chosen: Callable[[str], bool], rounds: int) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Names and what measures them, of the chosen cases."""
     for name, case in CASES.items():
@@ -148,7 +213,8 @@ def forward(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
 def torch_forward(model: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
     """The same in torch, without autograd or a cache."""
     arrays = _tensors(inputs, model)
-    options = {"use_cache": False} if model.config.model_type == "gpt2" else {}
+    generates = ("gpt2", "mixtral", "mamba2")
+    options = {"use_cache": False} if model.config.model_type in generates else {}
 
     def run() -> Any:
         with torch.inference_mode():
@@ -212,7 +278,8 @@ def done(x: Any) -> Any:
 
 def main(out: Any) -> Any:
     """Logits, or the vectors of a bare model."""
-    return out.logits if hasattr(out, "logits") else out.last_hidden_state
+    names = ("logits", "logits_per_image", "last_hidden_state")
+    return next(getattr(out, name) for name in names if hasattr(out, name))
 
 
 def difference(ours: Any, theirs: Any, model: Any, gradient: bool) -> float:

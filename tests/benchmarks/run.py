@@ -54,10 +54,11 @@ def main() -> None:
         subjects = [compute]
     else:
         import compute
+        import decoding
         import importing
         import loading
 
-        subjects = [compute, loading, importing]
+        subjects = [compute, decoding, loading, importing]
 
     def chosen(name: str) -> bool:
         return not args.only or any(part.lower() in name.lower() for part in args.only)

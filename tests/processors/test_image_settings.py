@@ -174,7 +174,7 @@ def test_refused_folders(tmp_path):
         Processor.from_pretrained(
             folder(tmp_path, {"image_processor": [1]}, "processor_config.json")
         )
-    audio = {"sampling_rate": 16000, "feature_extractor_type": "WhisperFeatureExtractor"}
+    audio = {"hop": 160, "feature_extractor_type": "FurtherFeatureExtractor"}
     with pytest.raises(ValueError, match="of a processor that is not supported"):
         Processor.from_pretrained(folder(tmp_path / "audio", audio))
 

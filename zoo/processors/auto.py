@@ -18,6 +18,7 @@ class Row(NamedTuple):
 
 
 ROWS = (
+    Row("feature_extractor", frozenset({"sampling_rate"}), "zoo.processors.audio:FeatureExtractor"),
     Row(
         "image_processor",
         frozenset({"image_mean", "do_resize", "do_normalize", "size", "image_processor_type"}),

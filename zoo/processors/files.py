@@ -10,6 +10,7 @@ from typing import Any
 NESTED = "processor_config.json"
 PLAIN = "preprocessor_config.json"
 MODEL = "config.json"
+WHERE = ("revision", "token", "cache_dir", "local_files_only")  # of a repository
 
 
 def folder(

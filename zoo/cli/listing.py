@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from zoo import registry
-from zoo.cli.console import DIM, NAME, NUMBER, dump, out, table
+from zoo.cli.console import DIM, NAME, dump, out, table
 from zoo.pipelines.load import model_tasks
 from zoo.tasks import NAMES
 
@@ -31,10 +31,9 @@ def show(json: bool) -> None:
         return
     used = [task for task in NAMES if any(task in tasks for tasks in found.values())]
     console = out()
-    grid = table("task", *((name, {"justify": "center"}) for name in found))
-    for task in used:
-        marks = (Text("●", NUMBER) if task in tasks else Text("·", DIM) for tasks in found.values())
-        grid.add_row(Text(task, NAME), *marks)
+    grid = table("model_type", ("tasks", {"overflow": "fold"}))
+    for name, tasks in sorted(found.items()):
+        grid.add_row(Text(name, NAME), ", ".join(task for task in used if task in tasks))
     legend = table("task", "gives", "zoo run --task")
     for task in used:
         legend.add_row(Text(task, NAME), NAMES[task], runs.get(task) or Text("—", DIM))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import sharding
 import zoo
 from zoo.generate import GenerationConfig, loop
 
@@ -281,3 +282,21 @@ def test_settings_as_an_object(llama):
     found = llama.generate(**PROMPT, generation_config=settings)
     np.testing.assert_array_equal(np.asarray(found)[:, 9:], new(llama, max_new_tokens=3))
     assert settings.replace(max_new_tokens=4).max_new_tokens == 4
+
+
+@pytest.mark.parametrize("id", ["llama-causal-lm-gqa", "qwen3-causal-lm-window-upper-layers"])
+def test_stacked_layers_write_the_same(id: str):
+    folder = cases.case(id, 0.3).folder
+    loop_, stacked = (zoo.from_pretrained(folder, layers=form) for form in ("loop", "stacked"))
+    options = {"max_new_tokens": 6, "num_return_sequences": 2, "do_sample": True, "top_k": 1}
+    np.testing.assert_array_equal(new(stacked, **options), new(loop_, **options))
+
+
+def test_a_model_spread_over_devices_writes_the_same(llama):
+    mesh = sharding.mesh("data=2,fsdp=2,tensor=2")
+    model = zoo.from_pretrained(cases.case("llama-causal-lm-gqa", 0.3).folder, mesh=mesh)
+    batch = {name: np.concatenate([x, x[:1]]) for name, x in PROMPT.items()}
+    alone = llama.generate(**batch, **NO_END, max_new_tokens=6)
+    with sharding.placing(mesh):
+        spread = model.generate(**batch, **NO_END, max_new_tokens=6)
+    np.testing.assert_array_equal(spread, alone)

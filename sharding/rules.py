@@ -17,7 +17,7 @@ Rules = Mapping[str, str | tuple[str, ...]]  # absent = replicated
 
 REPLICATED: Rules = MappingProxyType({})
 _BATCH = ("data", "fsdp")
-_TENSOR = ("heads", "kv_heads", "mlp", "vocab")
+_TENSOR = ("heads", "kv_heads", "mlp", "expert_mlp", "vocab")
 
 
 def default(mesh: Mesh) -> Rules:

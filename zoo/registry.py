@@ -21,6 +21,7 @@ MODULES = {
     "llava": "zoo.models.llava",
     "mamba2": "zoo.models.mamba2",
     "mistral": "zoo.models.mistral",
+    "mixtral": "zoo.models.mixtral",
     "modernbert": "zoo.models.modernbert",
     "mpnet": "zoo.models.mpnet",
     "qwen2": "zoo.models.qwen2",
@@ -29,8 +30,8 @@ MODULES = {
     "roberta": "zoo.models.roberta",
     "swin": "zoo.models.swin",
     "vit": "zoo.models.vit",
-    "xlm-roberta": "zoo.models.xlm_roberta",
     "wav2vec2": "zoo.models.wav2vec2",
+    "xlm-roberta": "zoo.models.xlm_roberta",
 }
 
 

@@ -153,7 +153,8 @@ def test_a_changed_field_shows(model_type: str, name: str):
     if name in INITIAL or name.endswith("_init_value"):  # only a new model shows these
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
-        kind = "dropout" if "drop" in name or name.startswith("mask_") else "plain"
+        random = "drop" in name or "jitter" in name or name.startswith("mask_")
+        kind = "dropout" if random else "plain"
         kind = "half" if name in family.halves else kind
         kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind
         if name in family.refused:

@@ -49,7 +49,7 @@ def test_mesh_refuses(text, message):
 
 def test_default_rules_follow_the_axes():
     assert rules.default(mesh("tensor=8")) == dict.fromkeys(
-        ("heads", "kv_heads", "mlp", "vocab"), "tensor"
+        ("heads", "kv_heads", "mlp", "expert_mlp", "vocab"), "tensor"
     )
     assert rules.default(mesh("data=2,fsdp=4")) == {"batch": ("data", "fsdp"), "embed": "fsdp"}
     assert rules.default(mesh("expert=8")) == {"experts": "expert"}

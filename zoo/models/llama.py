@@ -176,8 +176,9 @@ def layer(
 
 
 def windows(c: Any) -> dict[str, int | None]:
-    """How far each kind of layer sees."""
-    return {"full_attention": None, "sliding_attention": getattr(c, "sliding_window", None)}
+    """How far each kind of layer sees; a config whose kinds are others has its own `windows`."""
+    kinds = {"full_attention": None, "sliding_attention": getattr(c, "sliding_window", None)}
+    return getattr(c, "windows", kinds)
 
 
 def embed(

@@ -1,0 +1,228 @@
+"""Mixtures of experts: each token goes through the few networks that a router chooses for it.
+
+Shazeer et al. 2017, arXiv:1701.06538. No token is dropped and no expert sees tokens of others:
+tokens are sorted by expert, and each expert multiplies its own.
+Letters: N tokens, K experts of a token, X experts, R = N K rows, E embed, F hidden units.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import max_dim, min_dim
+from jaxtyping import Array, Float, Int
+
+from zoo.layers import linear
+from zoo.layers.activation import activation
+from zoo.markers import op
+from zoo.spec import Tree, scope, stack
+
+
+class Routing(NamedTuple):
+    """Which experts [..., K] each token goes to, and with which weights [..., K]."""
+
+    weights: jax.Array
+    experts: jax.Array
+
+
+def check(chosen: int, experts: int) -> None:
+    """Checks that a token can go to so many experts.
+
+    Raises:
+      ValueError: there are fewer.
+    """
+    if chosen > experts:
+        raise ValueError(f"num_experts_per_tok: found {chosen}, expected at most {experts} experts")
+
+
+def router_specs(name: str, experts: int, embed: int, *, bias: bool = False) -> Tree:
+    """`{name}.weight` [X, E], and on request `{name}.bias`: whole everywhere, to rank all."""
+    return linear.specs(name, experts, embed, axes=(None, "embed"), bias=bias)
+
+
+def gated_specs(
+    *,
+    embed: int,
+    hidden: int,
+    experts: int,
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
+) -> Tree:
+    """`gate`, `up` and `down` of every expert, stacked: each is a tensor of its own in files."""
+    gate, up, down = names
+    into, out = ("expert_mlp", "embed"), ("embed", "expert_mlp")
+    one = {
+        "gate": linear.specs(gate, hidden, embed, axes=into, bias=False),
+        "up": linear.specs(up, hidden, embed, axes=into, bias=False),
+        "down": linear.specs(down, embed, hidden, axes=out, bias=False),
+    }
+    return stack(range(experts), scope("experts.{}", one), axis="experts")
+
+
+@op("softmax_top_k")
+def softmax_top_k(logits: Float[Array, "... x"], *, k: int, renormalise: bool) -> Routing:
+    """The `k` likeliest experts of logits [..., X], with their probabilities.
+
+    `renormalise` divides these by their sum.
+    """
+    weights, experts = lax.top_k(jax.nn.softmax(logits.astype(jnp.float32), axis=-1), k)
+    if renormalise:
+        weights = weights / weights.sum(-1, keepdims=True)
+    return Routing(weights, experts)
+
+
+def jitter(x: jax.Array, key: jax.Array | None, *, noise: float) -> jax.Array:
+    """Scales every element by a random factor of 1 - `noise` to 1 + `noise`; x without a key."""
+    if key is None or noise == 0:
+        return x
+    return x * jax.random.uniform(key, x.shape, x.dtype, 1 - noise, 1 + noise)
+
+
+def mix(
+    x: Float[Array, "b t e"],
+    routing: Routing,
+    experts: Callable[[jax.Array, jax.Array], jax.Array],
+    *,
+    count: int,
+) -> Float[Array, "b t e"]:
+    """Weighted sum of what the chosen ones of `count` experts say of x [B, T, E].
+
+    `experts(rows, counts)` gets rows [R, E] sorted by expert and how many [X] belong to each.
+    """
+    k = routing.experts.shape[-1]
+    chosen = routing.experts.reshape(-1)
+    order = jnp.argsort(chosen)
+    rows = x.reshape(-1, x.shape[-1])[order // k]
+    y = experts(rows, jnp.bincount(chosen, length=count))
+    y = y[jnp.argsort(order)].reshape(-1, k, x.shape[-1])
+    weights = routing.weights.reshape(-1, k).astype(x.dtype)
+    return jnp.einsum("nke,nk->ne", y, weights).reshape(x.shape)
+
+
+def gated(p: Tree, x: Float[Array, "b t e"], routing: Routing, *, act: str) -> jax.Array:
+    """x [B, T, E] -> [B, T, E]: the sum of `down(act(gate(x)) * up(x))` of the chosen experts."""
+
+    def experts(rows: jax.Array, counts: jax.Array) -> jax.Array:
+        gate = activation(grouped_linear(p["gate"], rows, counts), name=act)
+        return grouped_linear(p["down"], gate * grouped_linear(p["up"], rows, counts), counts)
+
+    return mix(x, routing, experts, count=p["gate"]["weight"].shape[0])
+
+
+@op("grouped_linear")
+def grouped_linear(
+    p: Tree, x: Float[Array, "r i"], counts: Int[Array, " x"]
+) -> Float[Array, "r o"]:
+    """Rows [R, in], sorted by expert, through the linear map of their expert -> [R, out].
+
+    Weights are `weight` [X, out, in] or `weight_io` [X, in, out], a bias is [X, out]. `counts` [X]
+    are the rows of each expert. Not differentiable in forward mode.
+    """
+    io = "weight_io" in p
+    y = _product(x, p["weight_io"] if io else p["weight"], counts, 1 if io else 2)
+    if "bias" not in p:
+        return y
+    owner = jnp.repeat(jnp.arange(counts.size), counts, total_repeat_length=x.shape[0])
+    return y + p["bias"][owner]
+
+
+def _product(x: jax.Array, w: jax.Array, counts: jax.Array, axis: int) -> jax.Array:
+    """Contracts x [R, in] with that axis of w [X, ., .]."""
+    return lax.platform_dependent(
+        x,
+        w,
+        counts,
+        cpu=lambda x, w, counts: _tiled(x, w, counts, axis),
+        default=lambda x, w, counts: _ragged(x, w, counts, axis),
+    )
+
+
+def _ragged(x: jax.Array, w: jax.Array, counts: jax.Array, axis: int) -> jax.Array:
+    numbers = lax.RaggedDotDimensionNumbers(
+        dot_dimension_numbers=(((1,), (axis,)), ((), ())),
+        lhs_ragged_dimensions=[0],
+        rhs_group_dimensions=[0],
+    )
+    return lax.ragged_dot_general(x, w, counts, numbers)
+
+
+_product = jax.custom_vjp(_product, nondiff_argnums=(3,))
+
+
+def _forward(x: jax.Array, w: jax.Array, counts: jax.Array, axis: int):
+    return _product(x, w, counts, axis), (x, w, counts)
+
+
+def _backward(axis: int, kept: tuple[jax.Array, jax.Array, jax.Array], dy: jax.Array):
+    x, w, counts = kept
+    dx = _product(dy, w, counts, 3 - axis)
+    a, b = (dy, x) if axis == 2 else (x, dy)
+    dw = lax.platform_dependent(a, b, counts, cpu=_tiled_outer, default=_ragged_outer)
+    return dx, dw, np.zeros(counts.shape, jax.dtypes.float0)
+
+
+_product.defvjp(_forward, _backward)
+
+
+def _ragged_outer(a: jax.Array, b: jax.Array, counts: jax.Array) -> jax.Array:
+    """a [R, O] and b [R, I] -> [X, O, I], the sum over each expert's rows of their products."""
+    numbers = lax.RaggedDotDimensionNumbers(
+        dot_dimension_numbers=(((0,), (0,)), ((), ())),
+        lhs_ragged_dimensions=[0],
+        rhs_group_dimensions=[],
+    )
+    return lax.ragged_dot_general(a, b, counts, numbers)
+
+
+# XLA on CPU runs `ragged_dot` as every expert on every row. Loops over tiles of the rows of one
+# expert take R / X times less; a tile is half as long again as an expert's mean share, so that
+# most experts need one.
+
+
+def _tile(rows: int, experts: int) -> int:
+    return max_dim(8, min_dim(128, 3 * rows // (2 * experts)))
+
+
+def _walk(counts: jax.Array, size: int, step: Callable, out: jax.Array) -> jax.Array:
+    """Calls `step(expert, first row, number of rows, out) -> out` for each tile with rows in it."""
+    ends = jnp.cumsum(counts)
+
+    def body(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        at, out = state
+        expert = jnp.searchsorted(ends, at, side="right")
+        rows = jnp.minimum(ends[expert] - at, size)
+        return at + rows, step(expert, at, rows, out)
+
+    return lax.while_loop(lambda state: state[0] < ends[-1], body, (jnp.zeros_like(ends[0]), out))[
+        1
+    ]
+
+
+def _tiled(x: jax.Array, w: jax.Array, counts: jax.Array, axis: int) -> jax.Array:
+    size = _tile(x.shape[0], w.shape[0])
+    padded = jnp.pad(x, ((0, size), (0, 0)))
+
+    def step(expert: jax.Array, at: jax.Array, rows: jax.Array, out: jax.Array) -> jax.Array:
+        """Writes beyond the expert's rows too: what stands there comes later and is overwritten."""
+        tile = lax.dynamic_slice_in_dim(padded, at, size)
+        own = lax.dynamic_index_in_dim(w, expert, keepdims=False)
+        y = lax.dot_general(tile, own, (((1,), (axis - 1,)), ((), ())))
+        return lax.dynamic_update_slice_in_dim(out, y, at, 0)
+
+    out = jnp.zeros((padded.shape[0], w.shape[3 - axis]), x.dtype)
+    return _walk(counts, size, step, out)[: x.shape[0]]
+
+
+def _tiled_outer(a: jax.Array, b: jax.Array, counts: jax.Array) -> jax.Array:
+    size = _tile(a.shape[0], counts.size)
+    left, right = (jnp.pad(x, ((0, size), (0, 0))) for x in (a, b))
+
+    def step(expert: jax.Array, at: jax.Array, rows: jax.Array, out: jax.Array) -> jax.Array:
+        one, other = (lax.dynamic_slice_in_dim(x, at, size) for x in (left, right))
+        one = jnp.where(jnp.arange(size)[:, None] < rows, one, jnp.zeros_like(one))
+        sum_ = lax.dynamic_index_in_dim(out, expert, keepdims=False) + one.T @ other
+        return lax.dynamic_update_index_in_dim(out, sum_, expert, 0)
+
+    return _walk(counts, size, step, jnp.zeros((counts.size, a.shape[1], b.shape[1]), a.dtype))

@@ -26,6 +26,7 @@ MODULES = {
     "mpnet": "zoo.models.mpnet",
     "qwen2": "zoo.models.qwen2",
     "qwen3": "zoo.models.qwen3",
+    "qwen3_moe": "zoo.models.qwen3_moe",
     "resnet": "zoo.models.resnet",
     "roberta": "zoo.models.roberta",
     "swin": "zoo.models.swin",

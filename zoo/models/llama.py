@@ -120,11 +120,12 @@ def block_specs(
     }
 
 
-def body_specs(c: Any, one: Tree, layers: stack.Build) -> Tree:
-    """Every parameter of a body whose layers are all declared as `one`."""
+def body_specs(c: Any, one: Tree | Callable[[str], Tree], layers: stack.Build) -> Tree:
+    """Every parameter of a body whose layers are all declared as `one`, or by their kind."""
+    of = one if callable(one) else lambda kind: one
     return {
         "embed": linear.embedding_specs("embed_tokens", c.vocab_size, c.hidden_size),
-        "layers": layers(c.kinds, lambda kind: scope("layers.{}", one)),
+        "layers": layers(c.kinds, lambda kind: scope("layers.{}", of(kind))),
         "norm": norm.specs("norm", c.hidden_size, bias=False),
     }
 

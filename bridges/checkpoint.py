@@ -71,6 +71,7 @@ def resolve(
     known: Callable[[], Collection[str]],
     ignored: Sequence[str] = (),
     renamed: Sequence[tuple[str, str]] = (),
+    same: Sequence[Sequence[str]] = (),
     where: str = "checkpoint",
 ) -> Names:
     """Matches declared names with those in a file.
@@ -89,6 +90,7 @@ def resolve(
         asked only where something is missing or left over.
       ignored: patterns of buffers that old files carry.
       renamed: patterns of old spellings, and today's.
+      same: names, without prefix, of one tensor; files have any of them, or several.
       where: for messages.
 
     Raises:
@@ -109,7 +111,16 @@ def resolve(
         return f"{file_prefix}.{stem}" if inside and file_prefix else stem
 
     bare = declared if not prefix else set()
-    homes = {name: in_file(name) for name in declared}
+    twins = {name: set(group) for group in same for name in group}
+
+    def present_twin(home: str) -> str:
+        """The name itself if the file has it, or else another name of the same tensor."""
+        stem = home.removeprefix(f"{file_prefix}.") if file_prefix else home
+        lead = home.removesuffix(stem)
+        others = (f"{lead}{other}" for other in sorted(twins.get(stem, ())))
+        return home if home in modern else next((o for o in others if o in modern), home)
+
+    homes = {name: present_twin(in_file(name)) for name in declared}
     found = {name: modern[home] for name, home in homes.items() if home in modern}
 
     def stem(name: str) -> str:
@@ -129,7 +140,8 @@ def resolve(
         body = file_prefix and name.startswith(f"{file_prefix}.")
         inner = name[len(file_prefix) + 1 :] if body else name
         outside = bool(file_prefix) and not body
-        (unused if outside or inner in optional else extra).append(modern[name])
+        if inner not in twins:
+            (unused if outside or inner in optional else extra).append(modern[name])
     if missing or extra:
         said = [
             f"{len(names)} tensors {what}, first: {', '.join(map(named, names[:3]))}"

@@ -184,7 +184,7 @@ def _made(
             values[name] = value
         elif "rope_parameters" in fields and key in ROPE_KEYS:
             continue
-        elif key in NEUTRAL:
+        elif key in NEUTRAL and key not in inert:
             if not any(value is v or value == v for v in NEUTRAL[key]):
                 advice = ADVICE.get(key, "it would change the arithmetic")
                 problems.append(f"{key}: found {show(value)}, not supported by {owner}: {advice}")

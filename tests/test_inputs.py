@@ -145,7 +145,9 @@ def test_caches_that_do_not_fit(models):
             llama.init_cache(batch, length)
     with pytest.raises(ValueError, match=r"init_cache: a cache would take .* of memory"):
         llama.init_cache(2**20, 2**30)
-    with pytest.raises(ValueError, match="vit does not generate and has no cache"):
+    with pytest.raises(
+        ValueError, match="ViTForImageClassification does not generate and has no cache"
+    ):
         models["vit"].init_cache(1, 1)
 
 

@@ -165,6 +165,7 @@ def generation(row: Row) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+TEXTS = ("decoder_input_ids", "decoder_inputs_embeds", "inputs_embeds", "input_ids")
 POOLED = {
     "mc_logits", "pooler_output", "seq_relationship_logits", "encoder_last_hidden_state",
     "logits_per_image", "logits_per_text", "text_embeds", "image_embeds", "image_hidden_states",
@@ -174,13 +175,14 @@ POOLED = {
 def causality(row: Row) -> None:
     """Another token changes what comes at and after it; in encoders also what comes before."""
     one, given = case(row.id, SCALES[1]), cases.inputs(row)
-    name = next(n for n in ("inputs_embeds", "decoder_input_ids", "input_ids") if n in given)
-    axis, at = given[name].ndim - (2 if name == "inputs_embeds" else 1), cases.LENGTH // 2
+    name = next(n for n in TEXTS if n in given)
+    vectors = name.endswith("inputs_embeds")
+    axis, at = given[name].ndim - (2 if vectors else 1), cases.LENGTH // 2
     other = np.moveaxis(given[name].copy(), axis, 0)
-    other[at] = other[at] * -1.5 if name == "inputs_embeds" else (other[at] + 7) % 90 + 1
+    other[at] = other[at] * -1.5 if vectors else (other[at] + 7) % 90 + 1
     changed = given | {name: np.moveaxis(other, 0, axis)}
-    masks = {"decoder_input_ids": "decoder_attention_mask"}
-    keep = given.get(masks.get(name, "attention_mask"), np.ones(given[name].shape))
+    mask = "decoder_attention_mask" if name.startswith("decoder_") else "attention_mask"
+    keep = given.get(mask, np.ones(given[name].shape[: axis + 1]))
     keep = np.moveaxis(keep, -1, 0) == 1
     before, after = (cases.fields(one.model(**x, **dict(row.flags))) for x in (given, changed))
     for field in (n for n in before if n.rpartition(".")[2] not in POOLED):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 from typing import Any, NamedTuple
 
 from zoo import registry
@@ -46,9 +45,9 @@ class Forward(NamedTuple):
             for one.
         """
         declare = getattr(self.architecture.module, "cache_specs", None)
-        if declare is None:
-            raise ValueError(f"init_cache: {self.model_type} does not generate and has no cache")
-        crosses = "source" in inspect.signature(declare).parameters
+        if declare is None or "cache" not in self.task.inputs:
+            raise ValueError(f"init_cache: {self.class_name} does not generate and has no cache")
+        crosses = "decoder_input_ids" in self.task.inputs
         if crosses != (source is not None):
             says = "needs the length of the encoder's output" if crosses else "has no encoder"
             raise ValueError(f"init_cache: a cache of {self.class_name} {says}; see source=")

@@ -28,10 +28,12 @@ RANKS = {
     "decoder_input_ids": 2,
     "decoder_inputs_embeds": 3,
     "encoder_outputs": 3,
+    "encoder_hidden_states": 3,
 }
 FLOATS = (
     "inputs_embeds",
     "decoder_inputs_embeds",
+    "encoder_hidden_states",
     "pixel_values",
     "input_features",
     "input_values",

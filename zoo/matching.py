@@ -34,6 +34,7 @@ def resolve(
         known=lambda: _optional(forward),
         ignored=getattr(forward.architecture.module, "IGNORED", ()),
         renamed=task.renamed,
+        same=getattr(forward.architecture.module, "SAME", ()),
         where=where,
     )
     names = names._replace(found={**names.found, **borrowed})

@@ -164,6 +164,11 @@ def scope(prefix: str, specs: Tree) -> Tree:
     return tree_map(lambda s: dataclasses.replace(s, name=f"{prefix}.{s.name}"), specs)
 
 
+def drawn(init: Init, specs: Tree) -> Tree:
+    """The same declarations with another initializer."""
+    return tree_map(lambda s: dataclasses.replace(s, init=init), specs)
+
+
 def stack(numbers: Iterable[int], specs: Tree, axis: str = "layers") -> Tree:
     """Repeats a subtree once per number along a new leading dimension.
 

@@ -270,6 +270,8 @@ MAKERS: dict[str, Maker] = {
     "mc_token_ids": lambda rng, row: rng.integers(0, LENGTH, _lead(row)),
     "mc_token_ids:flat": lambda rng, row: rng.integers(0, LENGTH, _lead(row)),
     "inputs_embeds": _vectors,
+    "decoder_inputs_embeds": _vectors,
+    "encoder_outputs": _vectors,
     "pixel_values": pixels(),
     "pixel_values:larger": pixels(9, 4),
     "pixel_values:smaller": pixels(-4, 0),
@@ -284,6 +286,8 @@ def refer(row: Row, reference: torch.nn.Module, given: Mapping[str, np.ndarray],
         name: torch.from_numpy(x.astype(np.int64) if x.dtype.kind == "i" else x)
         for name, x in given.items()
     }
+    if "encoder_outputs" in tensors:
+        tensors["encoder_outputs"] = (tensors["encoder_outputs"],)
     pairwise = tensors.get("attention_mask")
     if pairwise is not None and pairwise.ndim == 3 and "attention_mask:pairwise" in row.inputs:
         least = torch.finfo(torch.float32).min

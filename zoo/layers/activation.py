@@ -81,3 +81,12 @@ def check(name: str, *, where: str) -> str:
 def activation(x: Float[Array, "*shape"], *, name: str) -> Float[Array, "*shape"]:
     """Applies the activation that `config.json` calls `name`, element by element, in float32."""
     return ACTIVATIONS[name](x.astype(jnp.float32)).astype(x.dtype)
+
+
+def finite(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Sums in float16 held below its largest number, as T5 and BART need; others as they are."""
+    if x.dtype != jnp.float16:
+        return x
+    largest = jnp.finfo(x.dtype).max
+    bound = jnp.where(jnp.isinf(x).any(), largest - 1000, largest)
+    return jnp.clip(x, -bound, bound)

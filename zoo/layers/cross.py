@@ -58,12 +58,19 @@ def see(
     projections at `cross`; `valid` [B, S] is 1 for tokens and 0 for padding.
 
     Raises:
-      ValueError: neither an output nor a cache, or a cache with less room than the output takes.
+      ValueError: neither an output nor a cache, a cache with less room than the output takes, or
+        a mask of pairs.
     """
     if output is None:
         if cache is None:
             raise ValueError("encoder_outputs: found nothing to decode from; pass a source text")
         return Seen(cache.cross, cache.source[:, None, None]), cache
+
+    if valid is not None and valid.ndim != 2:
+        raise ValueError(
+            f"attention_mask: has shape {tuple(valid.shape)}, expected [batch, length]: a decoder "
+            f"sees a place of the source or does not"
+        )
 
     def keys_and_values(p: Tree) -> KVCache:
         return KVCache(*(linear.to_heads(p["cross"][name], output) for name in "kv"))

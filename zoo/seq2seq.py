@@ -114,7 +114,7 @@ def joined(run: Run) -> Callable[..., Seq2SeqModelOutput]:
                 output_hidden_states=output_hidden_states,
                 dropout_key=encoder_key,
             )
-        output = getattr(source, "last_hidden_state", source)
+        output: Any = getattr(source, "last_hidden_state", source)
         seen, cache = cross.see(params["decoder"]["layers"], output, attention_mask, cache)
         target = run(
             c,

@@ -107,7 +107,6 @@ def attend(
 ) -> jax.Array:
     """x [B, T, E] and what a layer has `seen` -> [B, T, E]; `p` is of `attention.specs`."""
     q = linear.to_heads(p["q"], x)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return linear.from_heads(
-        p["o"], attention(q, seen.k, seen.v, mask, None, key, scale=scale, rate=rate)
-    )
+    size = q.shape[-1] ** -0.5 if scale is None else scale
+    y = attention(q, seen.k, seen.v, mask, None, key, scale=size, rate=rate)
+    return linear.from_heads(p["o"], y)

@@ -14,14 +14,14 @@ from typing import Any
 
 import jax
 
-from zoo import seq2seq, tasks
+from zoo import heads, seq2seq, tasks
 from zoo.hint import hint
 from zoo.layers import activation, attention, cross, linear, mlp, norm, relative, stack
 from zoo.layers import cache as caching
 from zoo.layers.dropout import EMBEDDINGS, HEAD, dropout, fold, keys
 from zoo.layers.mask import Mask
 from zoo.markers import block
-from zoo.outputs import BaseOutput, LogitsOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from zoo.outputs import BaseOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from zoo.spec import Tree, drawn, scaled_normal, scope
 
 ALIASES = {
@@ -118,13 +118,11 @@ check_inputs = seq2seq.check_ends
 
 def attention_specs(c: Any, name: str) -> Tree:
     """Projections without biases. Queries begin small: scores are not scaled."""
-    heads = {"heads": c.num_heads, "kv_heads": c.num_heads, "head_dim": c.d_kv}
-    tree = attention.specs(embed=c.d_model, names=("q", "k", "v", "o"), **heads)
+    sizes: Any = {"heads": c.num_heads, "kv_heads": c.num_heads, "head_dim": c.d_kv}
+    tree = attention.specs(embed=c.d_model, names=("q", "k", "v", "o"), **sizes)
     inner = c.num_heads * c.d_kv
-    sizes = {"q": c.d_model * c.d_kv, "k": c.d_model, "v": c.d_model, "o": inner}
-    return scope(
-        name, {key: drawn(scaled_normal(sizes[key] ** -0.5), p) for key, p in tree.items()}
-    )
+    fan = {"q": c.d_model * c.d_kv, "k": c.d_model, "v": c.d_model, "o": inner}
+    return scope(name, {key: drawn(scaled_normal(fan[key] ** -0.5), p) for key, p in tree.items()})
 
 
 def bias_specs(c: Any, name: str) -> Tree:
@@ -301,15 +299,7 @@ def lm(c: Any, params: Tree, body: Seq2SeqModelOutput, inputs: Mapping) -> Seq2S
     return seq2seq.logits(body, linear.linear(p, body.last_hidden_state * c.logit_scale))
 
 
-def token_specs(c: Any) -> Tree:
-    """A linear classifier."""
-    return linear.specs("classifier", c.num_labels, c.d_model, axes=(None, "embed"))
-
-
-def token(c: Any, params: Tree, body: BaseOutput, inputs: Mapping) -> LogitsOutput:
-    """Logits [B, S, C]."""
-    x = tasks.classify(params["head"], body.last_hidden_state, inputs, rate=c.classifier_dropout)
-    return tasks.logits(body, x)
+TOKENS = heads.tokens(lambda c: c.classifier_dropout)
 
 
 def answer_specs(c: Any) -> Tree:
@@ -340,7 +330,7 @@ def classes(name: str, *, biased: bool = False) -> dict[str, tasks.Task]:
         f"{name}EncoderModel": tasks.bare(encoder, encode),
         f"{name}ForSequenceClassification": seq2seq.shifting(text),
         f"{name}ForTokenClassification": on(
-            "token-classification", token_specs, token, (encoder, encode), inner
+            TOKENS.task, TOKENS.specs, TOKENS.apply, (encoder, encode), inner
         ),
         f"{name}ForQuestionAnswering": seq2seq.shifting(
             on("question-answering", answer_specs, seq2seq.answers)

@@ -25,9 +25,9 @@ KEY = jax.random.key(3)
 OFTEN = 0.7  # a dropout rate unlike the others
 KINDS = ("use_sliding_window", "sliding_window", "max_window_layers", "num_hidden_layers",
          "global_attn_every_n_layers")  # fmt: skip
-INITIAL = ("initializer_cutoff_factor", "initializer_range", "layerscale_value",
-           "rescale_prenorm_residual", "sinusoidal_pos_embds", "time_step_floor", "time_step_max",
-           "time_step_min")  # fmt: skip
+INITIAL = ("init_std", "initializer_cutoff_factor", "initializer_factor", "initializer_range",
+           "layerscale_value", "rescale_prenorm_residual", "sinusoidal_pos_embds",
+           "time_step_floor", "time_step_max", "time_step_min")  # fmt: skip
 VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
     "hidden_size": 64, "n_embd": 64, "intermediate_size": 60, "n_inner": 60,
     "num_hidden_layers": 1, "n_layer": 1, "num_attention_heads": 8, "n_head": 8,

@@ -9,12 +9,16 @@ from matrix_rows import EMBEDDED, TEXT, Family, Row, maker
 
 BOTH = (*TEXT, "decoder_input_ids", "decoder_attention_mask")
 ENDED = ("input_ids:ended", "attention_mask")
+# Narrow, because scores are not scaled: in wider models torch itself rounds by more than the bound.
 TINY = {
-    "vocab_size": 100, "d_model": 32, "d_kv": 6, "d_ff": 44, "num_layers": 2, "num_heads": 4,
+    "vocab_size": 100, "d_model": 16, "d_kv": 3, "d_ff": 20, "num_layers": 2, "num_heads": 4,
     "relative_attention_num_buckets": 12, "relative_attention_max_distance": 20,
     "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, "num_labels": 3,
 }  # fmt: skip
 GATED = {"feed_forward_proj": "gated-gelu"}
+PLAIN = {"feed_forward_proj": "relu"}
+DEEPER = {"num_decoder_layers": 3}
+TARGET: Mapping[str, Any] = {"inputs": BOTH, "causal": True}
 
 
 def ended(rng: np.random.Generator, row: Row) -> np.ndarray:
@@ -27,31 +31,34 @@ def ended(rng: np.random.Generator, row: Row) -> np.ndarray:
 
 
 def rows(model_type: str, name: str, *, lm: Mapping[str, Mapping[str, Any]]) -> tuple[Row, ...]:
-    """A row per class, one per option of the language model, and those of other inputs."""
+    """A row per class, and one per option of the language model."""
     one: Callable[..., Row] = maker(model_type, name, TINY)
     generator = "ForConditionalGeneration"
-    target: dict[str, Any] = {"inputs": BOTH, "causal": True}
     return (
-        one("model", "Model", main=True, **target),
-        one("lm", generator, main=True, decodes=True, **target),
+        one("model", "Model", main=True, **TARGET),
+        one("lm", generator, main=True, decodes=True, **TARGET),
         one("encoder", "EncoderModel", main=True),
         one("sequence", "ForSequenceClassification", inputs=ENDED, main=True),
         one("token", "ForTokenClassification", main=True),
         one("question", "ForQuestionAnswering", {"num_labels": 2}, main=True),
-        *(one(f"lm-{id}", generator, changes, **target) for id, changes in lm.items()),
-        one("lm-deeper", generator, {"num_decoder_layers": 3, **GATED}, decodes=True, **target),
-        one("model-bare-target", "Model", inputs=(*TEXT, "decoder_input_ids"), causal=True),
-        one("model-embeds", "Model", causal=True,
-            inputs=("inputs_embeds", "attention_mask", "decoder_inputs_embeds",
-                    "decoder_attention_mask"),
-            dead={"shared": EMBEDDED}),
-        one("model-encoded", "Model", causal=True,
-            inputs=("encoder_outputs", "attention_mask", "decoder_input_ids",
-                    "decoder_attention_mask"),
-            dead={"encoder.": "what it would return is given"}),
-    )  # fmt: skip
+        *(one(f"lm-{id}", generator, changes, **TARGET) for id, changes in lm.items()),
+    )
 
 
+def inputs(one: Callable[..., Row]) -> tuple[Row, ...]:
+    """What stands in for the ids of a source and a target."""
+    vectors = ("inputs_embeds", "attention_mask", "decoder_inputs_embeds", "decoder_attention_mask")
+    encoded = ("encoder_outputs", "attention_mask", "decoder_input_ids", "decoder_attention_mask")
+    given = {"encoder.": "what it would return is given"}
+    bare = (*TEXT, "decoder_input_ids")
+    return (
+        one("model-bare-target", "Model", inputs=bare, causal=True),
+        one("model-embeds", "Model", inputs=vectors, causal=True, dead={"shared": EMBEDDED}),
+        one("model-encoded", "Model", inputs=encoded, causal=True, dead=given),
+    )
+
+
+T5 = maker("t5", "T5", TINY)
 T5_ROWS = (
     *rows("t5", "T5", lm={
         "gated": GATED,
@@ -60,12 +67,13 @@ T5_ROWS = (
         "unscaled": {"tie_word_embeddings": False, **GATED},
         "near": {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 9},
     }),
-    maker("t5", "T5", TINY)(
-        "lm-written-by-4", "ForConditionalGeneration",
+    *inputs(T5),
+    T5("lm-deeper-gated", "ForConditionalGeneration", DEEPER | GATED, decodes=True, **TARGET),
+    T5("lm-written-by-4", "ForConditionalGeneration",
         {"n_positions": 512, "output_past": True, "is_encoder_decoder": True,
          "initializer_factor": 1.0, "feed_forward_proj": "relu",
          "task_specific_params": {"summarization": {"prefix": "summarize: ", "num_beams": 4}}},
-        inputs=BOTH, causal=True, as_written=True),
+        as_written=True, **TARGET),
 )  # fmt: skip
 
 T5_SMALL = {
@@ -85,10 +93,10 @@ T5_V1_1_SMALL = {
     "tie_word_embeddings": False, "use_cache": True, "vocab_size": 32128,
 }  # fmt: skip
 VALUES = {
-    "d_model": 64, "d_kv": 10, "d_ff": 60, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 8,
+    "d_model": 24, "d_kv": 10, "d_ff": 60, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 8,
     "relative_attention_num_buckets": 16, "relative_attention_max_distance": 9,
     "initializer_factor": 0.5, "feed_forward_proj": "silu", "dense_act_fn": "silu",
-    "is_gated_act": True, "scale_decoder_outputs": False, "eos_token_id": 7,
+    "scale_decoder_outputs": False, "eos_token_id": 7,
     "decoder_start_token_id": 9,
 }  # fmt: skip
 
@@ -99,7 +107,8 @@ def family(model_type: str, rows: tuple[Row, ...], published: Mapping[str, Any])
           "decoder_start_token_id": "sequence"}  # fmt: skip
     return Family(
         model_type=model_type, rows=rows, tiny=TINY, published=published, base=f"{model_type}-lm",
-        makers={"input_ids:ended": ended}, values=VALUES,
+        makers={"input_ids:ended": ended},
+        values=VALUES | {"is_gated_act": model_type == "t5"},
         shows={field: f"{model_type}-{row}" for field, row in on.items()},
     )  # fmt: skip
 
@@ -111,15 +120,19 @@ UMT5_SMALL = {
     "dense_act_fn": "gelu_new", "is_gated_act": True, "relative_attention_max_distance": 128,
     "scalable_attention": True, "tokenizer_class": "T5Tokenizer", "vocab_size": 256384,
 }  # fmt: skip
+VARIANTS = {
+    "plain": PLAIN, "deeper": DEEPER, "gated-silu": {"feed_forward_proj": "gated-silu"},
+    "near": {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 9},
+}  # fmt: skip
 FAMILIES = (
     family("t5", T5_ROWS, {
         "t5-small": ("T5ForConditionalGeneration", 60_506_624, T5_SMALL),
         "t5-v1_1-small": ("T5ForConditionalGeneration", 76_961_152, T5_V1_1_SMALL),
     }),
-    family("mt5", rows("mt5", "MT5", lm={"plain": {"feed_forward_proj": "relu"}}), {
+    family("mt5", rows("mt5", "MT5", lm=VARIANTS), {
         "mt5-small": ("MT5ForConditionalGeneration", 300_176_768, MT5_SMALL),
     }),
-    family("umt5", rows("umt5", "UMT5", lm={"plain": {"feed_forward_proj": "relu"}}), {
+    family("umt5", rows("umt5", "UMT5", lm=VARIANTS), {
         "umt5-small": ("UMT5ForConditionalGeneration", 306_601_984, UMT5_SMALL),
     }),
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import matrix_case as cases
 import numpy as np
 from matrix_rows import EMBEDDED, TEXT, Family, Row, maker
 
@@ -23,6 +22,8 @@ TARGET: Mapping[str, Any] = {"inputs": BOTH, "causal": True}
 
 def ended(rng: np.random.Generator, row: Row) -> np.ndarray:
     """Tokens, the last of which ends the text, as does one of those before."""
+    import matrix_case as cases  # which imports the families
+
     x, end, kept = cases.token_ids(rng, row), row.config["eos_token_id"], cases.keep(row)
     x = np.where((x == end) & (kept == 1), end + 1, x)
     x[np.arange(len(x)), cases.LENGTH - 1 - np.argmax(kept[:, ::-1], axis=1)] = end

@@ -106,6 +106,11 @@ def build_gpt2_prefix(folder):
     write(folder, "tokenizer_config.json", config)
 
 
+def build_gpt_neox(folder):
+    byte_level(folder, ["<|endoftext|>", "<|padding|>"])
+    write(folder, "tokenizer_config.json", {"tokenizer_class": "GPTNeoXTokenizer"})
+
+
 def build_roberta(folder):
     byte_level(folder, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     config = {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512}

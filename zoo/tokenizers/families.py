@@ -62,7 +62,7 @@ FAMILIES: dict[str, Family] = {
     "DistilBertTokenizer": Family("bert", BERT),
     "ElectraTokenizer": _BERT,
     "GPT2Tokenizer": _GPT2,
-    "GPTNeoXTokenizer": Family("", {**ENDOFTEXT, "pad": "<|padding|>"}),
+    "GPTNeoXTokenizer": Family("gpt_neox", {**ENDOFTEXT, "pad": "<|padding|>"}),
     "GemmaTokenizer": Family("gemma", GEMMA, padding_side="left", add_bos=True),
     "LEDTokenizer": _ROBERTA,
     "LlamaTokenizer": Family("llama", LLAMA, padding_side="left", add_bos=True),

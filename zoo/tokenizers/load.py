@@ -22,6 +22,7 @@ _SPM: dict[str, Callable[..., Backend]] = {
 }
 _BPE: dict[str, Callable[..., Backend]] = {
     "gpt2": vocab.gpt2,
+    "gpt_neox": vocab.gpt_neox,
     "qwen2": vocab.qwen2,
     "roberta": vocab.roberta,
 }

@@ -62,6 +62,13 @@ def gpt2(folder: Path, config: Mapping[str, Any], tokens: Mapping[str, str]) -> 
     return backend
 
 
+def gpt_neox(folder: Path, config: Mapping[str, Any], tokens: Mapping[str, str]) -> Backend:
+    """GPT-NeoX's: GPT-2's after NFC."""
+    backend = gpt2(folder, config, tokens)
+    backend.normalizer = normalizers.NFC()
+    return backend
+
+
 def roberta(folder: Path, config: Mapping[str, Any], tokens: Mapping[str, str]) -> Backend:
     """RoBERTa's: GPT-2's with `<s> a </s></s> b </s>` around it."""
     backend = gpt2(folder, config, tokens)

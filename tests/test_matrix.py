@@ -13,7 +13,7 @@ import matrix_case as cases
 import numpy as np
 import pytest
 import torch
-from families import ROWS
+from families import FAMILIES, ROWS
 from matrix_case import SCALES, case, error
 from matrix_rows import Row
 
@@ -205,6 +205,15 @@ def sharded(row: Row) -> None:
         assert error(spread[name], x) <= OUTPUT, name
 
 
+def stacked(row: Row) -> None:
+    """Scanned over, layers give what a loop over them gives."""
+    one, given = case(row.id, SCALES[1]), cases.inputs(row)
+    scanned = zoo.from_pretrained(one.folder, layers="stacked")
+    found = cases.fields(scanned(**given, **dict(row.flags)))
+    for name, x in cases.fields(one.model(**given, **dict(row.flags))).items():
+        assert error(found[name], x) <= OUTPUT, name
+
+
 def config(row: Row) -> None:
     """Read, written and read again; as many parameters as transformers; typing errors refused."""
     one = case(row.id, SCALES[0])
@@ -240,6 +249,11 @@ def decodes(row: Row) -> bool:
     return row.decodes
 
 
+def base(row: Row) -> bool:
+    """One row for each architecture."""
+    return row.id == FAMILIES[row.model_type].base
+
+
 def continues(row: Row) -> bool:
     """Rows of classes that transformers continues texts with."""
     return row.decodes and row.generates
@@ -255,6 +269,7 @@ PROPERTIES: dict[str, tuple[Callable[[Row], None], Callable[[Row], bool]]] = {
     "generation": (generation, continues),
     "causality": (causality, per_token),
     "sharded": (sharded, main),
+    "stacked": (stacked, base),
     "config": (config, everything),
 }
 # Properties of the design that no test here holds yet, and why.

@@ -187,7 +187,12 @@ def _scan(step, kinds, layers, x, cache, key, collect):
             return x, (tuple(new), tuple(seen) if collect else ())
 
         firsts = jax.numpy.arange(r.repeats) * len(r.period) + r.first
-        x, (new, seen) = jax.lax.scan(body, x, (p, cache and cache.runs[n], firsts))
+        items = (p, cache and cache.runs[n], firsts)
+        if r.repeats == 1:  # not a loop, so that the layer may change the shape of x
+            x, rest = body(x, jax.tree.map(lambda leaf: leaf[0], items))
+            new, seen = jax.tree.map(lambda leaf: leaf[None], rest)
+        else:
+            x, (new, seen) = jax.lax.scan(body, x, items)
         caches.append(new)
         if collect:
             inputs += [seen[j][k] for k in range(r.repeats) for j in range(len(r.period))]

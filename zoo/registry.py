@@ -14,6 +14,7 @@ MODULES = {
     "clip": "zoo.models.clip",
     "clip_text_model": "zoo.models.clip_text_model",
     "clip_vision_model": "zoo.models.clip_vision_model",
+    "deberta-v2": "zoo.models.deberta_v2",
     "dinov2": "zoo.models.dinov2",
     "distilbert": "zoo.models.distilbert",
     "gpt2": "zoo.models.gpt2",

@@ -36,6 +36,7 @@ MODULES = {
     "umt5": "zoo.models.umt5",
     "vit": "zoo.models.vit",
     "wav2vec2": "zoo.models.wav2vec2",
+    "whisper": "zoo.models.whisper",
     "xlm-roberta": "zoo.models.xlm_roberta",
 }
 

@@ -157,7 +157,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     if name in INITIAL or name.endswith("_init_value"):  # only a new model shows these
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
-        random = "drop" in name or "jitter" in name or name.startswith("mask_")
+        random = any(part in name for part in ("drop", "jitter", "mask_", "augment"))
         kind = "dropout" if random else "plain"
         kind = "half" if name in family.halves else kind
         kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from zoo import outputs
 from zoo.layers import linear, stack
+from zoo.layers.activation import capped
 from zoo.layers.dropout import HEAD, dropout, fold
 from zoo.spec import Tree, scope
 
@@ -174,9 +175,9 @@ def last_token(
     return jnp.take_along_axis(values, last[:, None, None], axis=1)[:, 0]
 
 
-def lm_head_specs(c: Any) -> Tree:
+def lm_head_specs(c: Any, name: str = "lm_head") -> Tree:
     """An output matrix of its own."""
-    return linear.specs("lm_head", c.vocab_size, c.hidden_size, axes=("vocab", "embed"), bias=False)
+    return linear.specs(name, c.vocab_size, c.hidden_size, axes=("vocab", "embed"), bias=False)
 
 
 def classifier_rate(c: Any) -> float:
@@ -191,26 +192,33 @@ def decoder(
     apply: Callable,
     *,
     prefix: str = "model",
-    answers_prefix: str = "transformer",
+    answers_prefix: str | None = "transformer",
     embed_name: str = "embed_tokens",
+    lm_name: str = "lm_head",
+    token_name: str = "score",
+    cap: Callable[[Any], float | None] = lambda c: None,
 ) -> dict[str, Task]:
     """The classes that every Llama-like decoder has: `{name}Model`, `{name}ForCausalLM`, ...
 
-    `prefix` is where they keep the body, and `answers_prefix` where question answering does.
-    The body keeps its token embedding at `embed`, called `embed_name` in the checkpoint; with tied
-    embeddings the head declares nothing.
+    `prefix` is where they keep the body, and `answers_prefix` where question answering does, or
+    None where there is no such class. The body keeps its token embedding at `embed`, called
+    `embed_name` in the checkpoint; with tied embeddings the head declares nothing. `lm_name` and
+    `token_name` are the heads that predict tokens and classify them; `cap` bounds the former's
+    logits.
     """
 
     def lm_specs(c: Any) -> Tree:
-        return {} if c.tie_word_embeddings else lm_head_specs(c)
+        return {} if c.tie_word_embeddings else lm_head_specs(c, lm_name)
 
     def lm(c: Any, params: Tree, body: outputs.BaseOutput, inputs: Mapping) -> outputs.Output:
         p = params["embed"] if c.tie_word_embeddings else params["head"]
-        return logits(body, linear.linear(p, body.last_hidden_state))
+        scores = linear.linear(p, body.last_hidden_state)
+        bound = cap(c)
+        return logits(body, scores if bound is None else capped(scores, bound))
 
-    def score_specs(bias: bool) -> Callable[[Any], Tree]:
+    def label_specs(head: str, bias: bool) -> Callable[[Any], Tree]:
         return lambda c: linear.specs(
-            "score", c.num_labels, c.hidden_size, axes=(None, "embed"), bias=bias
+            head, c.num_labels, c.hidden_size, axes=(None, "embed"), bias=bias
         )
 
     def sequence(c: Any, params: Tree, body: outputs.BaseOutput, inputs: Mapping):
@@ -232,14 +240,19 @@ def decoder(
     def task(task_name: str, head_specs: Callable, head: Callable, prefix: str = prefix) -> Task:
         return headed(task_name, specs, apply, prefix=prefix, head_specs=head_specs, head=head)
 
-    return {
+    tasks = {
         f"{name}Model": bare(specs, apply),
         f"{name}ForCausalLM": task("causal-lm", lm_specs, lm)._replace(
-            tied=MappingProxyType({"lm_head.weight": f"{prefix}.{embed_name}.weight"})
+            tied=MappingProxyType({f"{lm_name}.weight": f"{prefix}.{embed_name}.weight"})
         ),
         f"{name}ForSequenceClassification": task(
-            "text-classification", score_specs(False), sequence
+            "text-classification", label_specs("score", False), sequence
         ),
-        f"{name}ForTokenClassification": task("token-classification", score_specs(True), token),
-        f"{name}ForQuestionAnswering": task("question-answering", qa_specs, qa, answers_prefix),
+        f"{name}ForTokenClassification": task(
+            "token-classification", label_specs(token_name, True), token
+        ),
     }
+    if answers_prefix is not None:
+        answers = task("question-answering", qa_specs, qa, answers_prefix)
+        tasks[f"{name}ForQuestionAnswering"] = answers
+    return tasks

@@ -77,6 +77,11 @@ def check(name: str, *, where: str) -> str:
     return name
 
 
+def capped(x: jax.Array, cap: float) -> jax.Array:
+    """Bends numbers smoothly into (-cap, cap). Team Gemma 2024, arXiv:2408.00118."""
+    return cap * jnp.tanh(x / cap)
+
+
 @op("activation")
 def activation(x: Float[Array, "*shape"], *, name: str) -> Float[Array, "*shape"]:
     """Applies the activation that `config.json` calls `name`, element by element, in float32."""

@@ -14,10 +14,11 @@ from jaxtyping import Array, Bool, Float
 
 from zoo.layers import cache as caching
 from zoo.layers import linear, norm, rope, stack
+from zoo.layers.activation import capped
 from zoo.layers.dropout import dropout
 from zoo.layers.mask import Mask
 from zoo.markers import op
-from zoo.spec import ArraySpec, Tree, zeros
+from zoo.spec import ArraySpec, Part, Tree, zeros
 
 
 class KVCache(NamedTuple):
@@ -85,9 +86,13 @@ def specs(
     bias: bool = False,
     out_bias: bool = False,
     qk_norm: bool = False,
+    from_one: bool = False,
     names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
 ) -> Tree:
-    """Projections `q k v o` under the checkpoint's `names`, and norms of q and k on request."""
+    """Projections `q k v o` under the checkpoint's `names`, and norms of q and k on request.
+
+    `from_one` is that of `norm.specs`.
+    """
     q, k, v, o = names
     tree = {
         "q": linear.to_heads_specs(q, heads, head_dim, embed, axis="heads", bias=bias),
@@ -96,9 +101,41 @@ def specs(
         "o": linear.from_heads_specs(o, embed, heads, head_dim, bias=out_bias),
     }
     if qk_norm:
-        tree["q_norm"] = norm.specs("q_norm", head_dim, bias=False, axis="head_dim")
-        tree["k_norm"] = norm.specs("k_norm", head_dim, bias=False, axis="head_dim")
+        options = {"bias": False, "axis": "head_dim", "from_one": from_one}
+        tree["q_norm"] = norm.specs("q_norm", head_dim, **options)
+        tree["k_norm"] = norm.specs("k_norm", head_dim, **options)
     return tree
+
+
+def fused_specs(
+    *,
+    embed: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    names: tuple[str, str],
+    bias: bool = False,
+    out_bias: bool = False,
+    by_head: bool = False,
+) -> Tree:
+    """Projections `q k v`, one tensor in the checkpoint, and `o`, under its `names`.
+
+    The tensor holds all queries, then all keys, then all values; or with `by_head`, for as many
+    key heads as heads, the query, key and value of the first head, then those of the next.
+    """
+    fused, o = names
+    sizes = {"q": heads, "k": kv_heads, "v": kv_heads}
+    tree, start = {}, 0
+    for i, (key, size) in enumerate(sizes.items()):
+        part = Part(axis="n", start=start, total=heads + 2 * kv_heads)
+        if by_head:
+            part = Part(axis="r", start=i, total=3)
+        axis = "heads" if key == "q" else "kv_heads"
+        tree[key] = linear.to_heads_specs(
+            fused, size, head_dim, embed, axis=axis, bias=bias, part=part
+        )
+        start += size
+    return tree | {"o": linear.from_heads_specs(o, embed, heads, head_dim, bias=out_bias)}
 
 
 def cache_specs(
@@ -155,7 +192,7 @@ def attention(
     if bias is not None:
         scores = scores + jnp.broadcast_to(bias.astype(scores.dtype), scores.shape)
     if softcap is not None:
-        scores = softcap * jnp.tanh(scores / softcap)
+        scores = capped(scores, softcap)
     if mask is not None:
         scores = scores + jnp.where(mask, 0.0, jnp.finfo(scores.dtype).min).astype(scores.dtype)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))

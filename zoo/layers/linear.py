@@ -47,18 +47,20 @@ def to_heads_specs(
 ) -> Tree:
     """A projection onto heads: `weight` `(heads, head_dim, embed)`, `bias` `(heads, head_dim)`.
 
-    With `conv1d` the order is `(embed, heads, head_dim)`. `part` names axis `n` (heads) of a fused
-    tensor that several projections share.
+    With `conv1d` the order is `(embed, heads, head_dim)`. `part` is that of a fused tensor which
+    several projections share: of its axis `n` where all heads of one precede those of the next, or
+    of another where each head's own stand together, along an axis between `n` and `d`.
     """
     shape, axes = (heads, head_dim), (axis, "head_dim")
+    out = "(n d)" if part is None or part.axis == "n" else f"(n {part.axis} d)"
     weight = ArraySpec(
         shape=(embed, *shape) if conv1d else (*shape, embed),
         axes=("embed", *axes) if conv1d else (*axes, "embed"),
         name="weight",
-        store="e (n d) -> e n d" if conv1d else "(n d) e -> n d e",
+        store=f"e {out} -> e n d" if conv1d else f"{out} e -> n d e",
         part=part,
     )
-    return scope(name, _tree(weight, conv1d, bias and shape, axes, "(n d) -> n d", part))
+    return scope(name, _tree(weight, conv1d, bias and shape, axes, f"{out} -> n d", part))
 
 
 def from_heads_specs(

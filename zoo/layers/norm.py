@@ -1,5 +1,7 @@
 """Normalisation, of a vector over its axis or of a channel over a batch, computed in float32."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +12,21 @@ from zoo.spec import ArraySpec, Init, Tree, ones, scope, zeros
 
 
 def specs(
-    name: str, size: int, *, bias: bool = True, axis: str | None = "embed", init: Init = ones
+    name: str,
+    size: int,
+    *,
+    bias: bool = True,
+    axis: str | None = "embed",
+    init: Init = ones,
+    from_one: bool = False,
 ) -> Tree:
-    """`{name}.weight` and, on request, `{name}.bias`, each `(size,)`."""
+    """`{name}.weight` and, on request, `{name}.bias`, each `(size,)`.
+
+    `from_one` declares a scale that is stored as its distance from one, as Gemma's are.
+    """
     tree = {"weight": ArraySpec(shape=(size,), axes=(axis,), init=init, name="weight")}
+    if from_one:
+        tree = {"weight_from_one": dataclasses.replace(tree["weight"], init=zeros)}
     if bias:
         tree["bias"] = ArraySpec(shape=(size,), axes=(axis,), init=zeros, name="bias")
     return scope(name, tree)
@@ -39,10 +52,13 @@ def layer_norm(p: Tree, x: Float[Array, "... e"], *, eps: float) -> Float[Array,
 def rms_norm(p: Tree, x: Float[Array, "... e"], *, eps: float) -> Float[Array, "... e"]:
     """x [..., E] -> [..., E]. Zhang and Sennrich 2019, arXiv:1910.07467.
 
-    As in the Llama checkpoints' code, the scale is applied after rounding to the dtype of `x`.
+    As in the Llama checkpoints' code, the scale is applied after rounding to the dtype of `x`; as
+    in Gemma's, before, where the tree holds it as its distance from one.
     """
     y = x.astype(jnp.float32)
     y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + eps)
+    if "weight_from_one" in p:
+        return (y * (1 + _row(p["weight_from_one"], y))).astype(x.dtype)
     return _row(p["weight"], x) * y.astype(x.dtype)
 
 

@@ -6,7 +6,6 @@ Letters: B batch, T new tokens, S keys, E embed, N heads, D head size, V vocab, 
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from zoo.layers import activation, attention, linear, mlp, norm, stack
 from zoo.layers import cache as caching
 from zoo.layers.dropout import EMBEDDINGS, HEAD, dropout, fold, keys
 from zoo.markers import block
-from zoo.outputs import BaseOutput, DoubleHeadsOutput, LogitsOutput, Output
+from zoo.outputs import BaseOutput, DoubleHeadsOutput, Output
 from zoo.spec import Part, Tree, scaled_normal, scope
 
 ALIASES = {
@@ -294,30 +293,15 @@ def _summary_token(c: Config, x: jax.Array, at: jax.Array | None) -> jax.Array:
     return jnp.take_along_axis(x, at[..., None, None], axis=-2)[..., 0, :]
 
 
-def classifier(c: Config, params: Tree, body: BaseOutput, inputs: Mapping) -> LogitsOutput:
-    """Logits [B, T, C]."""
-    rate = tasks.classifier_rate(c)
-    return tasks.logits(
-        body, tasks.classify(params["head"], body.last_hidden_state, inputs, rate=rate)
-    )
-
-
-_DECODER = tasks.decoder("GPT2", specs, apply, prefix="transformer", embed_name="wte")
+_DECODER = tasks.decoder(
+    "GPT2", specs, apply, prefix="transformer", embed_name="wte", token_name="classifier"
+)
 
 TASKS = {
     "GPT2Model": _DECODER["GPT2Model"],
     "GPT2LMHeadModel": _DECODER["GPT2ForCausalLM"],
     "GPT2ForSequenceClassification": _DECODER["GPT2ForSequenceClassification"],
-    "GPT2ForTokenClassification": tasks.headed(
-        "token-classification",
-        specs,
-        apply,
-        prefix="transformer",
-        head_specs=lambda c: linear.specs(
-            "classifier", c.num_labels, c.n_embd, axes=(None, "embed")
-        ),
-        head=classifier,
-    ),
+    "GPT2ForTokenClassification": _DECODER["GPT2ForTokenClassification"],
     "GPT2ForQuestionAnswering": _DECODER["GPT2ForQuestionAnswering"],
     "GPT2DoubleHeadsModel": tasks.headed(
         "multiple-choice",

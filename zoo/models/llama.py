@@ -65,12 +65,12 @@ def limits(c: Any) -> dict[str, int]:
     return {"input_ids": c.vocab_size}
 
 
-def complete(c: Any) -> None:
+def complete(c: Any, *, partial: bool = False) -> None:
     """Fills in the sizes that follow from others, and checks them.
 
     Raises:
       ValueError: heads that do not divide, dimensions that cannot be rotated in pairs, a rotation
-        of a part of each head, or an unknown activation.
+        of a part of each head where it is not `partial`, or an unknown activation.
     """
     if c.num_key_value_heads is None:
         object.__setattr__(c, "num_key_value_heads", c.num_attention_heads)
@@ -86,15 +86,18 @@ def complete(c: Any) -> None:
             f"num_attention_heads: {c.num_attention_heads} is not a multiple of "
             f"num_key_value_heads {c.num_key_value_heads}"
         )
-    if int(c.head_dim or 0) % 2:
-        raise ValueError(
-            f"head_dim: found {c.head_dim}, expected an even number: dimensions to rotate in pairs"
-        )
-    if c.rope_parameters.partial_rotary_factor != 1:
-        raise ValueError(
-            f"partial_rotary_factor: found {c.rope_parameters.partial_rotary_factor}, expected 1: "
-            f"whole heads are rotated here, and transformers ignores the key"
-        )
+    for rope in ropes(c).values():
+        if not partial and rope.partial_rotary_factor != 1:
+            raise ValueError(
+                f"partial_rotary_factor: found {rope.partial_rotary_factor}, expected 1: "
+                f"whole heads are rotated here, and transformers ignores the key"
+            )
+        if (turned := int((c.head_dim or 0) * rope.partial_rotary_factor)) % 2 or not turned:
+            part = f" times partial_rotary_factor {rope.partial_rotary_factor}" if partial else ""
+            raise ValueError(
+                f"head_dim: found {c.head_dim}{part}, expected an even number: dimensions to "
+                f"rotate in pairs"
+            )
     activation.check(c.hidden_act, where="hidden_act")
 
 
@@ -120,13 +123,19 @@ def block_specs(
     }
 
 
-def body_specs(c: Any, one: Tree | Callable[[str], Tree], layers: stack.Build) -> Tree:
+def body_specs(
+    c: Any,
+    one: Tree | Callable[[str], Tree],
+    layers: stack.Build,
+    *,
+    from_one: bool = False,
+) -> Tree:
     """Every parameter of a body whose layers are all declared as `one`, or by their kind."""
     of = one if callable(one) else lambda kind: one
     return {
         "embed": linear.embedding_specs("embed_tokens", c.vocab_size, c.hidden_size),
         "layers": layers(c.kinds, lambda kind: scope("layers.{}", of(kind))),
-        "norm": norm.specs("norm", c.hidden_size, bias=False),
+        "norm": norm.specs("norm", c.hidden_size, bias=False, from_one=from_one),
     }
 
 
@@ -176,10 +185,33 @@ def layer(
     return x + mlp.gated(p["mlp"], rms_norm(p["mlp_norm"], x), act=c.hidden_act), cache
 
 
+def check_kinds(c: Any) -> None:
+    """Checks `layer_types`.
+
+    Raises:
+      ValueError: another number than of layers, or kinds that these models do not have.
+    """
+    if len(c.layer_types) != c.num_hidden_layers:
+        raise ValueError(
+            f"layer_types: found {len(c.layer_types)} kinds, expected num_hidden_layers "
+            f"{c.num_hidden_layers}"
+        )
+    if unknown := sorted(set(c.layer_types) - windows(c).keys()):
+        raise ValueError(
+            f"layer_types: found {', '.join(unknown)}, expected {', '.join(windows(c))}"
+        )
+
+
 def windows(c: Any) -> dict[str, int | None]:
     """How far each kind of layer sees; a config whose kinds are others has its own `windows`."""
     kinds = {"full_attention": None, "sliding_attention": getattr(c, "sliding_window", None)}
     return getattr(c, "windows", kinds)
+
+
+def ropes(c: Any) -> dict[str, Rope]:
+    """How each kind of layer rotates."""
+    rope = c.rope_parameters
+    return {k: getattr(rope, k) if isinstance(rope, Ropes) else rope for k in windows(c)}
 
 
 def embed(
@@ -239,9 +271,8 @@ def through(
         )
 
         def context(kind: str) -> attention.Context:
-            rope = c.rope_parameters
             turns = rotation(
-                getattr(rope, kind) if isinstance(rope, Ropes) else rope,
+                ropes(c)[kind],
                 tokens.positions,
                 head_dim=c.head_dim,
                 trained=c.max_position_embeddings,

@@ -70,15 +70,7 @@ def complete(config: Any) -> None:
             for i in range(c.num_hidden_layers)
         )
         object.__setattr__(c, "layer_types", kinds)
-    if len(kinds) != c.num_hidden_layers:
-        raise ValueError(
-            f"layer_types: found {len(kinds)} kinds, expected num_hidden_layers "
-            f"{c.num_hidden_layers}"
-        )
-    if unknown := sorted(set(kinds) - llama.windows(c).keys()):
-        raise ValueError(
-            f"layer_types: found {', '.join(unknown)}, expected {', '.join(llama.windows(c))}"
-        )
+    llama.check_kinds(c)
 
 
 def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:

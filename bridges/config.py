@@ -59,9 +59,11 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = types.MappingProxyType(
         "quantization_config": (None,),
         "rope_interleaved": (False, None),
         "sliding_window": (None,),
+        "slow_but_exact": (False, None),
         "tie_encoder_decoder": (False, None),
         "tie_word_embeddings": (True, False, None),
         "token_classification_bias": (True, None),
+        "use_bidirectional_attention": (False, None),
         "use_mrope": (False, None),
         "use_sliding_window": (False, None),
     }
@@ -341,7 +343,7 @@ def _dumped(
         if before is not None and old == value:
             continue
         if field.name == "rope_parameters":
-            for key in ROPE_KEYS:
+            for key in ROPE_KEYS - {f.name for f in dataclasses.fields(config)}:
                 out.pop(key, None)
             value = _set(dataclasses.asdict(value))
             value = {k: _set(v) if isinstance(v, dict) else v for k, v in value.items()}

@@ -17,6 +17,8 @@ from zoo.layers import stack
 KINDS = ["sliding_attention", "full_attention"] * 2 + ["full_attention"]
 CLASSES = {
     "bert": ("BertLMHeadModel", {"is_decoder": True, "num_hidden_layers": 3}),
+    "bloom": ("BloomForCausalLM", {"n_layer": 3}),
+    "gemma3_text": ("Gemma3ForCausalLM", {"num_hidden_layers": 5, "sliding_window_pattern": 2}),
     "gpt2": ("GPT2LMHeadModel", {"n_layer": 3, "scale_attn_by_inverse_layer_idx": True}),
     "llama": ("LlamaForCausalLM", {"num_hidden_layers": 3}),
     "mamba2": ("Mamba2ForCausalLM", {"num_hidden_layers": 3}),

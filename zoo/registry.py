@@ -11,13 +11,16 @@ from zoo.tasks import NAMES, Task
 
 MODULES = {
     "bert": "zoo.models.bert",
+    "bloom": "zoo.models.bloom",
     "clip": "zoo.models.clip",
     "clip_text_model": "zoo.models.clip_text_model",
     "clip_vision_model": "zoo.models.clip_vision_model",
-    "deberta-v2": "zoo.models.deberta_v2",
     "dinov2": "zoo.models.dinov2",
     "distilbert": "zoo.models.distilbert",
+    "gemma2": "zoo.models.gemma2",
+    "gemma3_text": "zoo.models.gemma3_text",
     "gpt2": "zoo.models.gpt2",
+    "gpt_neox": "zoo.models.gpt_neox",
     "llama": "zoo.models.llama",
     "llava": "zoo.models.llava",
     "mamba2": "zoo.models.mamba2",
@@ -26,6 +29,7 @@ MODULES = {
     "modernbert": "zoo.models.modernbert",
     "mpnet": "zoo.models.mpnet",
     "mt5": "zoo.models.mt5",
+    "phi3": "zoo.models.phi3",
     "qwen2": "zoo.models.qwen2",
     "qwen3": "zoo.models.qwen3",
     "qwen3_moe": "zoo.models.qwen3_moe",
@@ -36,7 +40,6 @@ MODULES = {
     "umt5": "zoo.models.umt5",
     "vit": "zoo.models.vit",
     "wav2vec2": "zoo.models.wav2vec2",
-    "whisper": "zoo.models.whisper",
     "xlm-roberta": "zoo.models.xlm_roberta",
 }
 

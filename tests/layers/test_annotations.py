@@ -17,9 +17,11 @@ gated = dict(intermediate_size=24, num_key_value_heads=2)
 yarn = dict(rope_type="yarn", rope_theta=1e4, factor=2.0, original_max_position_embeddings=8)
 configs = {
     "bert": dict(text, intermediate_size=24, position_embedding_type="relative_key_query"),
-    "deberta-v2": dict(text, intermediate_size=24, relative_attention=True, position_buckets=4,
-                       pos_att_type="c2p|p2c", conv_kernel_size=3),
     "distilbert": text,
+    "bloom": text,
+    "gemma2": dict(text, **gated, head_dim=6, sliding_window=3),
+    "gemma3_text": dict(text, **gated, head_dim=6, sliding_window=3, sliding_window_pattern=2),
+    "gpt_neox": dict(text, intermediate_size=24, rotary_pct=0.5),
     "gpt2": text,
     "llama": dict(text, **gated, rope_parameters=yarn),
     "mamba2": dict(vocab_size=31, hidden_size=16, num_hidden_layers=2, state_size=6, num_heads=4,
@@ -27,6 +29,7 @@ configs = {
     "mistral": dict(text, **gated, sliding_window=3),
     "modernbert": dict(text, intermediate_size=24, local_attention=4, pad_token_id=0),
     "mpnet": dict(text, intermediate_size=24),
+    "phi3": dict(text, **gated, pad_token_id=0),
     "qwen2": dict(text, **gated),
     "qwen3": dict(text, **gated, head_dim=6),
     "roberta": dict(text, intermediate_size=24),

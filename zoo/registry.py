@@ -15,6 +15,7 @@ MODULES = {
     "clip": "zoo.models.clip",
     "clip_text_model": "zoo.models.clip_text_model",
     "clip_vision_model": "zoo.models.clip_vision_model",
+    "deberta-v2": "zoo.models.deberta_v2",
     "dinov2": "zoo.models.dinov2",
     "distilbert": "zoo.models.distilbert",
     "gemma2": "zoo.models.gemma2",
@@ -40,6 +41,7 @@ MODULES = {
     "umt5": "zoo.models.umt5",
     "vit": "zoo.models.vit",
     "wav2vec2": "zoo.models.wav2vec2",
+    "whisper": "zoo.models.whisper",
     "xlm-roberta": "zoo.models.xlm_roberta",
 }
 

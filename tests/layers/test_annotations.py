@@ -17,6 +17,8 @@ gated = dict(intermediate_size=24, num_key_value_heads=2)
 yarn = dict(rope_type="yarn", rope_theta=1e4, factor=2.0, original_max_position_embeddings=8)
 configs = {
     "bert": dict(text, intermediate_size=24, position_embedding_type="relative_key_query"),
+    "deberta-v2": dict(text, intermediate_size=24, relative_attention=True, position_buckets=4,
+                       pos_att_type="c2p|p2c", conv_kernel_size=3),
     "distilbert": text,
     "bloom": text,
     "gemma2": dict(text, **gated, head_dim=6, sliding_window=3),

@@ -266,7 +266,7 @@ MAKERS: dict[str, Maker] = {
         rng.integers(0, 2, (BATCH, 10)), np.eye(1, 10, dtype=int)),
     "decoder_attention_mask": lambda rng, row: keep(row),
     "token_type_ids": lambda rng, row: rng.integers(
-        0, row.config.get("type_vocab_size", 100), keep(row).shape),
+        0, row.config.get("type_vocab_size", 100) or 2, keep(row).shape),
     "position_ids": lambda rng, row: np.arange(LENGTH) + 3 * np.arange(BATCH)[:, None],
     "mc_token_ids": lambda rng, row: rng.integers(0, LENGTH, _lead(row)),
     "mc_token_ids:flat": lambda rng, row: rng.integers(0, LENGTH, _lead(row)),

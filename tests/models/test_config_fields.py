@@ -46,6 +46,10 @@ VALUES: dict[str, Any] = {  # what has none here is a rate of dropout
     "initializer_cutoff_factor": 0.5, "norm_eps": 0.1, "norm_bias": True, "decoder_bias": False,
     "classifier_bias": True, "classifier_activation": "relu", "classifier_pooling": "mean",
     "hidden_activation": "relu", "local_attention": 2, "global_attn_every_n_layers": 2,
+    "embedding_size": 20, "relative_attention": False, "max_relative_positions": 9,
+    "position_buckets": 8, "position_biased_input": False, "pos_att_type": ("c2p",),
+    "share_att_key": True, "norm_rel_ebd": "none", "conv_kernel_size": 5, "conv_groups": 2,
+    "conv_act": "relu", "pooler_hidden_act": "relu", "legacy": False,
     "activation": "relu", "dim": 64, "hidden_dim": 60, "n_layers": 1, "n_heads": 8,
 }  # fmt: skip
 FIELDS = [
@@ -153,7 +157,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     if name in INITIAL or name.endswith("_init_value"):  # only a new model shows these
         assert differ(initial(old), initial(new))
     elif shapes(old) == shapes(new):
-        random = "drop" in name or "jitter" in name or name.startswith("mask_")
+        random = any(part in name for part in ("drop", "jitter", "mask_", "augment"))
         kind = "dropout" if random else "plain"
         kind = "half" if name in family.halves else kind
         kind = "gradient" if name == "pad_token_id" and "sequence" not in id else kind

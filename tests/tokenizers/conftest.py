@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog, and the dog doesn't mind at all.",
@@ -33,13 +33,15 @@ def write(folder: Path, name: str, value) -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def wordpiece(folder: Path, lower: bool = True) -> Path:
+BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def wordpiece(folder: Path, lower: bool = True, special: tuple[str, ...] = BERT) -> Path:
     backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lower)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     backend.train_from_iterator(
-        CORPUS, trainers.WordPieceTrainer(vocab_size=600, special_tokens=special)
+        CORPUS, trainers.WordPieceTrainer(vocab_size=600, special_tokens=list(special))
     )
     vocab = sorted(backend.get_vocab().items(), key=lambda item: item[1])
     write(folder, "vocab.txt", "".join(f"{token}\n" for token, _ in vocab))
@@ -95,6 +97,33 @@ def build_bert_accents(folder):
     write(wordpiece(folder), "tokenizer_config.json", config)
 
 
+def build_distilbert(folder):
+    write(wordpiece(folder), "tokenizer_config.json", {"tokenizer_class": "DistilBertTokenizer"})
+
+
+def build_mpnet(folder):
+    wordpiece(folder, special=("<s>", "<pad>", "</s>", "[UNK]", "<mask>"))
+    config = {"tokenizer_class": "MPNetTokenizer", "model_max_length": 512}
+    write(folder, "tokenizer_config.json", config)
+
+
+def deberta_v2(folder, **config):
+    options = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
+    options |= {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]"}
+    options |= {"unk_piece": "[UNK]", "user_defined_symbols": ["[MASK]"]}
+    piece(folder, "spm.model", "unigram", vocab_size=450, **options)
+    config = {"tokenizer_class": "DebertaV2Tokenizer", **config}
+    write(folder, "tokenizer_config.json", config)
+
+
+def build_deberta_v2(folder):
+    deberta_v2(folder, do_lower_case=False, vocab_type="spm")
+
+
+def build_deberta_v2_split(folder):
+    deberta_v2(folder, do_lower_case=True, split_by_punct=True)
+
+
 def build_gpt2(folder):
     byte_level(folder, ["<|endoftext|>"])
     write(folder, "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer"})
@@ -114,6 +143,31 @@ def build_gpt_neox(folder):
 def build_roberta(folder):
     byte_level(folder, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     config = {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512}
+    write(folder, "tokenizer_config.json", config)
+
+
+def build_modernbert(folder):
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special, initial_alphabet=alphabet)
+    backend.train_from_iterator(CORPUS, trainer)
+    backend.add_special_tokens([tokenizers.AddedToken("[MASK]", lstrip=True, special=True)])
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    write(folder, "tokenizer.json", backend.to_str())
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": 8192,
+        **{f"{name.strip('[]').lower()}_token": name for name in special},
+    }
     write(folder, "tokenizer_config.json", config)
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from zoo import tasks
-from zoo.layers import conv1d, linear
+from zoo.layers import augment, conv1d, linear
 from zoo.layers.dropout import HEAD, dropout, fold, keys
 from zoo.outputs import LogitsOutput, SpeechOutput, SpeechPreTrainingOutput, XVectorOutput
 from zoo.spec import ArraySpec, Tree, ones, scope
@@ -27,6 +27,31 @@ def valid_frames(count: jax.Array, frames: int) -> jax.Array:
     As in transformers, a recording that is too short for a frame counts from the end.
     """
     return jnp.arange(frames)[None] <= ((count - 1) % frames)[:, None]
+
+
+def hide(
+    c: Any,
+    x: jax.Array,
+    fill: jax.Array,
+    hidden: jax.Array | None,
+    key: jax.Array | None,
+    counts: jax.Array | None,
+) -> jax.Array:
+    """SpecAugment on x [B, T, E]: `fill` at the steps `hidden` [B, T], with a key at random ones.
+
+    `counts` int [B] are the steps of each row that are no padding.
+    """
+    return augment.hide(
+        x,
+        fill,
+        hidden,
+        key,
+        time=augment.Spans(c.mask_time_prob, c.mask_time_length, c.mask_time_min_masks),
+        channels=augment.Spans(
+            c.mask_feature_prob, c.mask_feature_length, c.mask_feature_min_masks
+        ),
+        counts=counts,
+    )
 
 
 def ctc_specs(c: Any) -> Tree:
@@ -76,8 +101,13 @@ def _refuse_adapter(c: Any, what: str) -> None:
 
 
 def sequence_specs(c: Any) -> Tree:
-    """A projection of frames, and a classifier of their mean."""
+    """The same for encoders that may have an adapter, which would be of no use here."""
     _refuse_adapter(c, "a classifier of recordings")
+    return label_specs(c)
+
+
+def label_specs(c: Any) -> Tree:
+    """A projection of frames, and a classifier of their mean."""
     size = c.classifier_proj_size
     return _mixture(c) | {
         "proj": linear.specs("projector", size, c.hidden_size, axes=(None, "embed")),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from zoo import tasks
 from zoo.hint import hint
-from zoo.layers import activation, attention, augment, conv1d, linear, mlp, norm, stack
+from zoo.layers import activation, attention, conv1d, linear, mlp, norm, stack
 from zoo.layers.dropout import EMBEDDINGS, dropout, fold, keys, layer_drop
 from zoo.layers.mask import Mask
 from zoo.markers import block
@@ -344,17 +344,9 @@ def apply(
             "mask_time_prob or mask_feature_prob above 0; change the config"
         )
     if c.apply_spec_augment and c.masks:
-        x = augment.hide(
-            x,
-            params["masked"],
-            mask_time_indices,
-            fold(dropout_key, EMBEDDINGS + 1),
-            time=augment.Spans(c.mask_time_prob, c.mask_time_length, c.mask_time_min_masks),
-            channels=augment.Spans(
-                c.mask_feature_prob, c.mask_feature_length, c.mask_feature_min_masks
-            ),
-            counts=None if valid is None else valid.sum(-1),
-        )
+        count = None if valid is None else valid.sum(-1)
+        hide_key = fold(dropout_key, EMBEDDINGS + 1)
+        x = speech.hide(c, x, params["masked"], mask_time_indices, hide_key, count)
     if valid is not None:
         x = jnp.where(valid[..., None], x, jnp.zeros_like(x))
     x = x + positions(params["positions"], x, c=c)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -287,21 +287,19 @@ class FeatureExtractor:
 
 def _items(given: Any) -> list[tuple[str, Any]]:
     """One recording or several, each with its place."""
-    if isinstance(given, Mapping | str | bytes | bytearray | memoryview | os.PathLike):
-        return [("raw_speech", given)]
-    if hasattr(given, "ndim") and given.ndim < 2:
-        return [("raw_speech", given)]
-    if not isinstance(given, Sequence) and not hasattr(given, "ndim"):
-        return [("raw_speech", given)]  # what it is not, `waveform` says
-    if not len(given):
-        raise ValueError("raw_speech: found no recordings, expected at least one; pass some")
-    if isinstance(given, Sequence) and isinstance(given[0], int | float | np.number):
-        return [("raw_speech", np.asarray(given, np.float32))]
-    if hasattr(given, "ndim") and given.ndim > 2:
+    rank = getattr(given, "ndim", None)
+    whole = isinstance(given, Mapping | str | bytes | bytearray | memoryview | os.PathLike)
+    if whole or (not isinstance(given, list | tuple) and (rank is None or rank < 2)):
+        return [("raw_speech", given)]  # if it is none, `waveform` says so
+    if rank is not None and rank > 2:
         raise ValueError(
-            f"raw_speech: found the shape {tuple(given.shape)}, expected [batch, time]; average "
+            f"raw_speech: found {rank} dimensions, expected [batch, time]; average "
             "the channels first"
         )
+    if not len(given):
+        raise ValueError("raw_speech: found no recordings, expected at least one; pass some")
+    if rank is None and isinstance(given[0], int | float | np.number):
+        return [("raw_speech", np.asarray(given, np.float32))]
     return [(f"raw_speech[{i}]", _floats(x)) for i, x in enumerate(given)]
 
 

@@ -24,7 +24,7 @@ SETTINGS = (
     "chat_template.jinja",
     "additional_chat_templates/*.jinja",
 )
-SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
 VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt", *SENTENCEPIECE)
 
 

@@ -15,10 +15,15 @@ from zoo.tokenizers.guard import guard
 
 _SPM: dict[str, Callable[..., Backend]] = {
     "albert": spm.albert,
+    "deberta-v2": spm.deberta_v2,
     "gemma": spm.gemma,
     "llama": spm.llama,
     "t5": spm.t5,
     "xlm-roberta": spm.xlm_roberta,
+}
+_WORD: dict[str, Callable[..., Backend]] = {
+    "bert": vocab.wordpiece,
+    "mpnet": vocab.mpnet,
 }
 _BPE: dict[str, Callable[..., Backend]] = {
     "gpt2": vocab.gpt2,
@@ -68,8 +73,8 @@ def backend(folder: Path, settings: Settings) -> tuple[Backend, list]:
             return built, spm.added(proto) + _sentinels(recipe, settings)
         if recipe.build in _BPE and bpe:
             return _BPE[recipe.build](folder, settings.config, tokens), []
-        if recipe.build == "bert" and word:
-            return vocab.wordpiece(folder, settings.config, tokens), []
+        if recipe.build in _WORD and word:
+            return _WORD[recipe.build](folder, settings.config, tokens), []
     found = [n for n in VOCABULARY if (folder / n).is_file()]
     buildable = sorted(n for n, f in FAMILIES.items() if f.build)
     raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from zoo.tokenizers.files import SENTENCEPIECE
@@ -134,14 +134,43 @@ def albert(path: Path, proto: Any, config: Mapping[str, Any], tokens: Mapping[st
     prefix = bool(config.get("add_prefix_space", True))
     backend = _unigram(path, proto, _pieces(proto), proto.trainer_spec.unk_id, prefix)
     backend.normalizer = normalizers.Sequence(steps)
+    backend.post_processor = _bert_template(path, backend, tokens)
+    return backend
+
+
+def deberta_v2(
+    path: Path, proto: Any, config: Mapping[str, Any], tokens: Mapping[str, str]
+) -> Backend:
+    """DeBERTa v2 and v3: unigram, spaces joined, NFC, BERT's template."""
+    _expect(path, proto, UNIGRAM, "unigram")
+    pieces, unk = _pieces(proto), (tokens["unk_token"], 0.0)
+    index = pieces.index(unk) if unk in pieces else 1
+    backend = Backend(models.Unigram(pieces, unk_id=index, byte_fallback=False))
+    lower = [normalizers.Lowercase()] if config.get("do_lower_case", False) else []
+    joined = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    ended = normalizers.Strip(left=False, right=True)
+    backend.normalizer = normalizers.Sequence([*lower, joined, normalizers.NFC(), ended])
+    scheme = "always" if config.get("add_prefix_space", True) else "first"
+    apart = config.get("split_by_punct", False)
+    marks = [pre_tokenizers.Punctuation(behavior="isolated")] if apart else []
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [*marks, pre_tokenizers.Metaspace(SPACE, scheme)]
+    )
+    backend.decoder = decoders.Metaspace(SPACE, scheme)
+    backend.post_processor = _bert_template(path, backend, tokens)
+    return backend
+
+
+def _bert_template(
+    path: Path, backend: Backend, tokens: Mapping[str, str]
+) -> processors.TemplateProcessing:
     require(path, backend.get_vocab(), tokens, ("cls_token", "sep_token"))
     cls, sep = tokens["cls_token"], tokens["sep_token"]
-    backend.post_processor = processors.TemplateProcessing(
+    return processors.TemplateProcessing(
         single=f"{cls}:0 $A:0 {sep}:0",
         pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
         special_tokens=[(cls, backend.token_to_id(cls)), (sep, backend.token_to_id(sep))],
     )
-    return backend
 
 
 def merges(vocab: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from zoo.tokenizers.files import read_json
@@ -40,6 +40,19 @@ def wordpiece(folder: Path, config: Mapping[str, Any], tokens: Mapping[str, str]
         single=f"{cls}:0 $A:0 {sep}:0",
         pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
         special_tokens=[(cls, vocab[cls]), (sep, vocab[sep])],
+    )
+    return backend
+
+
+def mpnet(folder: Path, config: Mapping[str, Any], tokens: Mapping[str, str]) -> Backend:
+    """MPNet's: BERT's with `<s> a </s></s> b </s>` around it; `<mask>` takes the space before."""
+    backend = wordpiece(folder, config, tokens)
+    vocab, mask = backend.get_vocab(), tokens.get("mask_token", "")
+    if mask in vocab:
+        backend.add_special_tokens([AddedToken(mask, lstrip=True, special=True)])
+    cls, sep = tokens["cls_token"], tokens["sep_token"]
+    backend.post_processor = processors.RobertaProcessing(
+        (sep, vocab[sep]), (cls, vocab[cls]), add_prefix_space=False
     )
     return backend
 

@@ -22,6 +22,7 @@ MODULES = {
     "gemma3_text": "zoo.models.gemma3_text",
     "gpt2": "zoo.models.gpt2",
     "gpt_neox": "zoo.models.gpt_neox",
+    "gpt_oss": "zoo.models.gpt_oss",
     "llama": "zoo.models.llama",
     "llava": "zoo.models.llava",
     "mamba2": "zoo.models.mamba2",

@@ -168,21 +168,22 @@ def cache_specs(
 def attention(
     q: Float[Array, "b t n d"],
     k: Float[Array, "b s k d"],
-    v: Float[Array, "b s k d"],
+    v: Float[Array, "b s k f"],
     mask: Bool[Array, "#b #n #t s"] | None,
     bias: Float[Array, "#b #n #t s"] | None = None,
     key: jax.Array | None = None,
+    sinks: Float[Array, " n"] | None = None,
     *,
     scale: float,
     softcap: float | None = None,
     rate: float = 0.0,
-) -> Float[Array, "b t n d"]:
-    """q [B, T, N, D], k and v [B, S, K, D] -> [B, T, N, D].
+) -> Float[Array, "b t n f"]:
+    """q [B, T, N, D], k [B, S, K, D] and v [B, S, K, F] -> [B, T, N, F].
 
     `mask` is True where a query may attend and broadcasts to [B, N, T, S]; `bias` is added to the
     scaled scores; `key` switches on dropout of the probabilities at `rate`. A query that may
     attend to nothing attends to everything equally and passes its gradient on, as in transformers:
-    the mask is added, and swallows the score.
+    the mask is added, and swallows the score. `sinks` are scores of a key without a value.
     """
     groups = q.shape[2] // k.shape[2]
     if groups > 1:
@@ -195,8 +196,15 @@ def attention(
         scores = capped(scores, softcap)
     if mask is not None:
         scores = scores + jnp.where(mask, 0.0, jnp.finfo(scores.dtype).min).astype(scores.dtype)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    highest = scores.max(-1, keepdims=True)
+    if sinks is not None:
+        sink = jnp.broadcast_to(sinks.astype(scores.dtype)[:, None, None], highest.shape)
+        highest = jnp.maximum(highest, sink)
+    highest = jax.lax.stop_gradient(highest)
+    weights = jnp.exp(scores - highest)
     total = weights.sum(-1, keepdims=True)
+    if sinks is not None:
+        total = total + jnp.exp(sink - highest)
     weights = dropout(weights.astype(v.dtype), key, rate=rate)
     y = jnp.einsum("bnts,bnsd->bntd", weights, v) / total.astype(v.dtype)
     return y.transpose(0, 2, 1, 3)
@@ -239,6 +247,7 @@ def attend(
         context.mask,
         bias(q, k) if bias else context.bias,
         key,
+        p.get("sinks"),
         scale=q.shape[-1] ** -0.5 if scale is None else scale,
         softcap=softcap,
         rate=rate,

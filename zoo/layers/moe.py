@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from zoo.layers import linear
 from zoo.layers.activation import activation
 from zoo.markers import op
-from zoo.spec import Tree, scope, stack
+from zoo.spec import ArraySpec, Part, Tree, scope, stack, zeros
 
 
 class Routing(NamedTuple):
@@ -26,6 +26,34 @@ class Routing(NamedTuple):
 
     weights: jax.Array
     experts: jax.Array
+
+
+def interleaved_specs(*, embed: int, hidden: int, experts: int) -> Tree:
+    """`gate` and `up`, interleaved in one tensor of the file, and `down`: (in, out), with biases."""
+    into, out = ("experts", "embed", "expert_mlp"), ("experts", "expert_mlp", "embed")
+
+    def half(start: int) -> Tree:
+        part = Part(axis="two", start=start, total=2)
+        weight = ArraySpec(
+            shape=(experts, embed, hidden),
+            axes=into,
+            name="gate_up_proj",
+            store="x e (f two) -> x e f",
+            part=part,
+        )
+        bias = ArraySpec(
+            shape=(experts, hidden),
+            axes=into[::2],
+            init=zeros,
+            name="gate_up_proj_bias",
+            store="x (f two) -> x f",
+            part=part,
+        )
+        return {"weight_io": weight, "bias": bias}
+
+    down = ArraySpec(shape=(experts, hidden, embed), axes=out, name="down_proj")
+    bias = ArraySpec(shape=(experts, embed), axes=out[::2], init=zeros, name="down_proj_bias")
+    return {"gate": half(0), "up": half(1), "down": {"weight_io": down, "bias": bias}}
 
 
 def check(chosen: int, experts: int) -> None:
@@ -73,6 +101,13 @@ def softmax_top_k(logits: Float[Array, "... x"], *, k: int, renormalise: bool) -
     return Routing(weights, experts)
 
 
+@op("top_k_softmax")
+def top_k_softmax(logits: Float[Array, "... x"], *, k: int) -> Routing:
+    """The experts with the `k` largest of logits [..., X], weighted by the softmax of these."""
+    best, experts = lax.top_k(logits, k)
+    return Routing(jax.nn.softmax(best.astype(jnp.float32), axis=-1), experts)
+
+
 def jitter(x: jax.Array, key: jax.Array | None, *, noise: float) -> jax.Array:
     """Scales every element by a random factor of 1 - `noise` to 1 + `noise`; x without a key."""
     if key is None or noise == 0:
@@ -109,6 +144,22 @@ def gated(p: Tree, x: Float[Array, "b t e"], routing: Routing, *, act: str) -> j
         return grouped_linear(p["down"], gate * grouped_linear(p["up"], rows, counts), counts)
 
     return mix(x, routing, experts, count=p["gate"]["weight"].shape[0])
+
+
+def clamped(
+    p: Tree, x: Float[Array, "b t e"], routing: Routing, *, alpha: float, limit: float
+) -> jax.Array:
+    """As `gated`, by `down(gate * sigmoid(alpha gate) * (up + 1))`.
+
+    `gate` is kept below `limit` and `up` within plus and minus `limit`.
+    """
+
+    def experts(rows: jax.Array, counts: jax.Array) -> jax.Array:
+        gate = jnp.minimum(grouped_linear(p["gate"], rows, counts), limit)
+        up = jnp.clip(grouped_linear(p["up"], rows, counts), -limit, limit)
+        return grouped_linear(p["down"], gate * jax.nn.sigmoid(alpha * gate) * (up + 1), counts)
+
+    return mix(x, routing, experts, count=p["gate"]["weight_io"].shape[0])
 
 
 @op("grouped_linear")

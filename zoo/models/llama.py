@@ -98,7 +98,8 @@ def complete(c: Any, *, partial: bool = False) -> None:
                 f"head_dim: found {c.head_dim}{part}, expected an even number: dimensions to "
                 f"rotate in pairs"
             )
-    activation.check(c.hidden_act, where="hidden_act")
+    if hasattr(c, "hidden_act"):
+        activation.check(c.hidden_act, where="hidden_act")
 
 
 def block_specs(

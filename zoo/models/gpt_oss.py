@@ -123,5 +123,4 @@ def layer(
 
 
 apply = llama.through(layer)
-_DECODER = tasks.decoder("GptOss", specs, apply)
-TASKS = {name: task for name, task in _DECODER.items() if task.name != "question-answering"}
+TASKS = tasks.decoder("GptOss", specs, apply, answers_prefix=None)

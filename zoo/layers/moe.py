@@ -29,7 +29,7 @@ class Routing(NamedTuple):
 
 
 def interleaved_specs(*, embed: int, hidden: int, experts: int) -> Tree:
-    """`gate` and `up`, interleaved in one tensor of the file, and `down`: (in, out), with biases."""
+    """`gate` and `up`, interleaved in one tensor of files, and `down`: (in, out), with biases."""
     into, out = ("experts", "embed", "expert_mlp"), ("experts", "expert_mlp", "embed")
 
     def half(start: int) -> Tree:

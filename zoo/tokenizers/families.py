@@ -25,6 +25,7 @@ ENDOFTEXT = {"unk": "<|endoftext|>", "bos": "<|endoftext|>", "eos": "<|endoftext
 QWEN2 = {"unk": "<|endoftext|>", "eos": "<|endoftext|>", "pad": "<|endoftext|>"}
 LLAMA = {"unk": "<unk>", "bos": "<s>", "eos": "</s>"}
 T5 = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
+CTC = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "pad": "<pad>", "word_delimiter": "|"}
 GEMMA = {"unk": "<unk>", "bos": "<bos>", "eos": "<eos>", "pad": "<pad>", "mask": "<mask>"}
 
 
@@ -73,6 +74,7 @@ FAMILIES: dict[str, Family] = {
     "Qwen2Tokenizer": Family("qwen2", QWEN2),
     "RobertaTokenizer": _ROBERTA,
     "T5Tokenizer": Family("t5", T5),
+    "Wav2Vec2CTCTokenizer": Family("ctc", CTC),
     "WhisperTokenizer": Family("", ENDOFTEXT),
     "XLMRobertaTokenizer": Family("xlm-roberta", ROBERTA),
 }
@@ -94,6 +96,7 @@ _CLASSES = {
     "Qwen2Tokenizer": ("qwen2", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_moe", "qwen3_next"),
     "RobertaTokenizer": ("roberta", "roberta-prelayernorm", "bart", "longformer", "data2vec-text"),
     "T5Tokenizer": ("t5", "mt5", "switch_transformers"),
+    "Wav2Vec2CTCTokenizer": ("wav2vec2", "hubert", "sew", "unispeech", "unispeech-sat", "wavlm"),
     "WhisperTokenizer": ("whisper",),
     "XLMRobertaTokenizer": ("xlm-roberta", "xmod"),
 }

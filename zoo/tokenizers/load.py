@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers, pre_tokenizers, processors
 
-from zoo.tokenizers import special, spm, vocab
+from zoo.tokenizers import characters, special, spm, vocab
 from zoo.tokenizers.families import FAMILIES, Family, family
 from zoo.tokenizers.files import SETTINGS, VOCABULARY, Settings
 from zoo.tokenizers.guard import guard
@@ -57,16 +57,19 @@ def backend(folder: Path, settings: Settings) -> tuple[Backend, list]:
         return from_file(folder / "tokenizer.json", settings), []
     model = spm.find(folder)
     word = (folder / "vocab.txt").is_file()
-    bpe = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
-    if not (model or word or bpe):
+    json = (folder / "vocab.json").is_file()
+    bpe = json and (folder / "merges.txt").is_file()
+    name = settings.tokenizer_class
+    recipe = family(name)
+    if not (model or word or bpe or (json and recipe.build == "ctc")):
         raise FileNotFoundError(
             f"{folder}: no tokenizer; expected tokenizer.json, vocab.txt, vocab.json with "
             f"merges.txt, or one of {', '.join(VOCABULARY[3:])}"
         )
-    name = settings.tokenizer_class
-    recipe = family(name)
     tokens = default_tokens(recipe, settings)
     with guard(str(folder)):
+        if recipe.build == "ctc" and json:
+            return characters.build(folder, settings.config, tokens), []
         if recipe.build in _SPM and model:
             proto = spm.read(model)
             built = _SPM[recipe.build](model, proto, settings.config, tokens)
@@ -189,6 +192,7 @@ OVERRIDES = (
     "padding_side",
     "split_special_tokens",
     "strip_accents",
+    "target_lang",
     "tokenize_chinese_chars",
     "tokenizer_class",
     "trim_offsets",

@@ -30,16 +30,23 @@ def save(tokenizer: Any, folder: str | os.PathLike) -> tuple[str, ...]:
         OSError: the folder cannot be written.
         ValueError: a chat template's name is no file name.
     """
-    root = Path(folder)
-    named = tokenizer.special_tokens_map
-    files = {
-        "tokenizer.json": tokenizer.backend_tokenizer.to_str(pretty=True),
+    whole = tokenizer.backend_tokenizer.to_str(pretty=True)
+    return write_all(folder, {"tokenizer.json": whole, **settings_files(tokenizer)})
+
+
+def settings_files(tokenizer: Any) -> dict[str, str]:
+    """Name -> text of all files but the one that holds the vocabulary."""
+    more = _list("additional_special_tokens", tokenizer.additional_special_tokens)
+    return {
         "tokenizer_config.json": _json(_config(tokenizer)),
-        "special_tokens_map.json": _json(
-            {**named, **_list("additional_special_tokens", tokenizer.additional_special_tokens)}
-        ),
+        "special_tokens_map.json": _json({**tokenizer.special_tokens_map, **more}),
         **_template_files(tokenizer.chat_templates),
     }
+
+
+def write_all(folder: str | os.PathLike, files: Mapping[str, str]) -> tuple[str, ...]:
+    """Writes files by name, each whole or not at all, and returns their paths."""
+    root = Path(folder)
     for name, text in files.items():
         _write(root / name, text)
     return tuple(str(root / name) for name in files)

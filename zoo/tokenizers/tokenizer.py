@@ -108,7 +108,12 @@ class Tokenizer(Vocabulary):
                 "says how it splits; remove that file to build from the SentencePiece model"
             )
         backend, extra = load.backend(folder, settings)
-        found = cls(backend, settings, extra=extra, name_or_path=str(repo_or_folder))
+        kind, name = cls, str(repo_or_folder)
+        if family(settings.tokenizer_class).build == "ctc":
+            from zoo.tokenizers.ctc import CTCTokenizer
+
+            kind, name = CTCTokenizer, str(folder)
+        found = kind(backend, settings, extra=extra, name_or_path=name)
         found._set_ends({**load.ends(folder, backend, settings), **chosen})
         return found
 

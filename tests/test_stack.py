@@ -18,11 +18,13 @@ KINDS = ["sliding_attention", "full_attention"] * 2 + ["full_attention"]
 CLASSES = {
     "bert": ("BertLMHeadModel", {"is_decoder": True, "num_hidden_layers": 3}),
     "bloom": ("BloomForCausalLM", {"n_layer": 3}),
+    "deberta-v2": ("DebertaV2ForTokenClassification", {"num_hidden_layers": 4}),
     "gemma3_text": ("Gemma3ForCausalLM", {"num_hidden_layers": 5, "sliding_window_pattern": 2}),
     "gpt2": ("GPT2LMHeadModel", {"n_layer": 3, "scale_attn_by_inverse_layer_idx": True}),
     "llama": ("LlamaForCausalLM", {"num_hidden_layers": 3}),
     "mamba2": ("Mamba2ForCausalLM", {"num_hidden_layers": 3}),
     "mistral": ("MistralForCausalLM", {"num_hidden_layers": 3, "sliding_window": 4}),
+    "modernbert": ("ModernBertForTokenClassification", {"num_hidden_layers": 7}),
     "qwen3": (
         "Qwen3ForCausalLM",
         {
@@ -34,7 +36,7 @@ CLASSES = {
     ),
     "vit": ("ViTForImageClassification", {"num_hidden_layers": 3}),
 }
-DECODERS = [name for name in CLASSES if name != "vit"]
+DECODERS = [name for name in CLASSES if name not in ("deberta-v2", "modernbert", "vit")]
 
 
 @pytest.fixture(scope="module", autouse=True)

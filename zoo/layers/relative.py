@@ -92,12 +92,11 @@ def bucket(
     return near + jnp.where(distance > 0, count, 0) if both_sides else near
 
 
-def signed_bucket(
-    distance: Integer[Array, "*shape"], *, count: int, longest: int
-) -> Integer[Array, "*shape"]:
-    """Distances (query minus key, in tokens) -> buckets from `-count` to `count`.
+def signed_buckets(count: int, longest: int) -> np.ndarray:
+    """Distances of any sign fall into buckets from `-count` to `count`: those of 0, 1, 2, ...
 
-    Up to half of `count` a bucket holds one distance, beyond ever more, up to `longest`.
+    Up to half of `count` a bucket holds one distance, beyond ever more, up to `longest`. The last
+    entry is that of all greater distances.
 
     Raises:
       ValueError: `longest` lies within the buckets of one distance each.
@@ -114,9 +113,16 @@ def signed_bucket(
     ratio = np.log(np.maximum(far, exact).astype(np.float32) / np.float32(exact))
     ratio = ratio / np.log(np.float32((longest - 1) / exact))
     grown = np.ceil(ratio * (exact - 1)).astype(np.int32) + exact
-    table = np.where(far <= exact, far, np.minimum(grown, count)).astype(np.int32)
-    near = jnp.take(jnp.asarray(table), jnp.minimum(jnp.abs(distance), far[-1]), axis=0)
-    return jnp.sign(distance) * near
+    return np.where(far <= exact, far, np.minimum(grown, count)).astype(np.int32)
+
+
+def signed_bucket(
+    distance: Integer[Array, "*shape"], *, count: int, longest: int
+) -> Integer[Array, "*shape"]:
+    """Distances (query minus key, in tokens) -> their `signed_buckets`."""
+    table = signed_buckets(count, longest)
+    near = jnp.minimum(jnp.abs(distance), len(table) - 1)
+    return jnp.sign(distance) * jnp.take(jnp.asarray(table), near, axis=0)
 
 
 def disentangled(

@@ -73,20 +73,31 @@ class Config:
         if isinstance(kinds, str):
             kinds = tuple(kind.strip() for kind in kinds.lower().split("|"))
         object.__setattr__(self, "pos_att_type", kinds)
-        norms = tuple(kind.strip() for kind in self.norm_rel_ebd.lower().split("|"))
-        for name, found, known in (("pos_att_type", kinds, KINDS), ("norm_rel_ebd", norms, NORMS)):
-            if not set(found) <= set(known):
-                raise ValueError(f"{name}: found {found}, expected some of {', '.join(known)}")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size: {self.hidden_size} is not a multiple of num_attention_heads "
-                f"{self.num_attention_heads}"
-            )
-        if self.conv_kernel_size and not self.conv_kernel_size % 2:
-            raise ValueError(
-                f"conv_kernel_size: found {self.conv_kernel_size}, expected an odd number, which "
-                f"keeps the length of the text"
-            )
+        norms = {kind.strip() for kind in self.norm_rel_ebd.lower().split("|")}
+        size, n, groups = self.hidden_size, self.num_attention_heads, self.conv_groups
+        window = self.conv_kernel_size
+        for wrong, says in (
+            (set(kinds) - set(KINDS), f"pos_att_type: found {kinds}, expected some of {KINDS}"),
+            (norms - set(NORMS), f"norm_rel_ebd: found {norms}, expected some of {NORMS}"),
+            (size % n, f"hidden_size: {size} is not a multiple of num_attention_heads {n}"),
+            (
+                window and not window % 2,
+                f"conv_kernel_size: found {window}, expected an odd number, which keeps the length",
+            ),
+            (
+                window and size % groups,
+                f"conv_groups: found {groups}, expected a divisor of hidden_size {size}",
+            ),
+            (
+                not self.legacy and self.width != size,
+                f"embedding_size: found {self.width}, expected hidden_size {size} with legacy "
+                f"false, whose head multiplies by the embeddings",
+            ),
+        ):
+            if wrong:
+                raise ValueError(says)
+        if self.relative_attention and self.position_buckets > 0:
+            relative.signed_buckets(self.position_buckets, self.longest)
         for name in ("hidden_act", "pooler_hidden_act", "conv_act"):
             activation.check(getattr(self, name), where=name)
 

@@ -275,7 +275,7 @@ PROPERTIES: dict[str, tuple[Callable[[Row], None], Callable[[Row], bool]]] = {
 # Properties of the design that no test here holds yet, and why.
 LATER = {"emitted": "the torch and TensorFlow modules that bridges will emit do not exist yet"}
 OPTIMISED = {"outputs", "decoding", "generation"}  # compiled as for a user, the rest faster
-PATIENT = {"gradients", "leaves"}  # of variants, these take more time than all others together
+PATIENT = {"gradients", "leaves", "generation"}  # of variants, more time than all others
 TESTS = [
     pytest.param(
         row, name, id=f"{row.id}-{name}",

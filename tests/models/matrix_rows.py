@@ -42,8 +42,8 @@ class Row:
         maker `name:variant` makes it.
       flags: inputs that are the same for all.
       as_written: the file is `config` itself, not what transformers writes, to read old spellings.
-      main: every property is tested; for other rows what they concern, and gradients only by
-        `make test-long`.
+      main: every property is tested; for other rows what they concern, and gradients and
+        generation only by `make test-long`.
       causal: no output depends on a later token.
       decodes: cached decoding is tested.
       generates: what transformers generates can be compared with.

@@ -125,7 +125,7 @@ def mixed(p, x, state=None, valid=None, limit=(0.0, float("inf"))):
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(cuts=st.lists(st.integers(1, LENGTH - 1), max_size=4), bias=st.booleans())
 def test_a_text_in_pieces_is_the_whole_text(cuts, bias):
     """With padding, biases, which padding passes on too, and limits of the step."""

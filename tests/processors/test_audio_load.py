@@ -1,4 +1,4 @@
-"""Recordings of every kind brought to one channel at one rate, and what is refused."""
+"""Recordings of every kind brought to one channel at one rate, what is refused, their features.
 
 import io
 import sys
@@ -9,11 +9,14 @@ import pytest
 import soundfile
 import soxr
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from transformers.audio_utils import load_audio
 
+from zoo.processors import ImageProcessor
+from zoo.processors.audio import FeatureExtractor
 from zoo.processors.audio_load import resample, waveform
 
 
@@ -222,3 +225,25 @@ def test_an_array_at_the_rate_needs_nothing_installed(monkeypatch):
     for name in ("soundfile", "soxr"):
         monkeypatch.setitem(sys.modules, name, None)
     assert load(SAMPLES).shape == (5,)
+
+
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Whisper"])
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (8000, 1)])
+def test_features_of_a_file_are_those_of_transformers(tmp_path, kind, rate, channels):
+    path = written(tmp_path, "a.flac", sound(rate // 2, channels), rate)
+    theirs = getattr(transformers, f"{kind}FeatureExtractor")()
+    theirs.save_pretrained(tmp_path)
+    loaded = load_audio(str(path), sampling_rate=16000, backend="soundfile")
+    expected = theirs(loaded, sampling_rate=16000, return_tensors="np")
+    found = FeatureExtractor.from_pretrained(tmp_path)(path, return_tensors="np")
+    name = theirs.model_input_names[0]
+    np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-4)
+
+
+def test_a_picture_is_no_recording_and_a_recording_no_picture(tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    path = written(tmp_path, "a.wav", sound())
+    with pytest.raises(ValueError, match=r"raw_speech.*a\.png: not a sound file that soundfile"):
+        FeatureExtractor("Wav2Vec2FeatureExtractor")(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"images: .*a\.wav: not an image that Pillow can read"):
+        ImageProcessor()(path)

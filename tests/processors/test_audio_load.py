@@ -1,4 +1,4 @@
-"""Recordings of every kind brought to one channel at one rate, what is refused, their features.
+"""Recordings of every kind brought to one channel at one rate, what is refused, their features."""
 
 import io
 import sys

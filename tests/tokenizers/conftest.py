@@ -261,6 +261,54 @@ def build_gemma(folder):
     write(folder, "tokenizer_config.json", config)
 
 
+def build_phi3(folder):
+    """Llama's, whose added tokens swallow the spaces behind them."""
+    piece(folder, "tokenizer.model", "bpe", **(LLAMA | {"user_defined_symbols": []}))
+    flags = {"lstrip": False, "single_word": False, "normalized": False, "special": True}
+    names = ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>"]
+    size = sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model")).get_piece_size()
+    added = {2: {"content": "</s>", "rstrip": True, **flags, "special": False}}
+    added |= {size + i: {"content": name, "rstrip": i > 0, **flags} for i, name in enumerate(names)}
+    config = {
+        "tokenizer_class": "LlamaTokenizer",
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "added_tokens_decoder": {str(i): token for i, token in added.items()},
+        "bos_token": "<s>",
+        "eos_token": "<|endoftext|>",
+        "legacy": False,
+        "model_max_length": 4096,
+        "pad_token": "<|endoftext|>",
+        "padding_side": "left",
+        "unk_token": "<unk>",
+        "chat_template": TEMPLATE,
+    }
+    write(folder, "tokenizer_config.json", config)
+
+
+def build_bloom(folder):
+    """A `tokenizer.json` alone: words by a pattern of its own, bytes of anything."""
+    special = ["<unk>", "<s>", "</s>", "<pad>"]
+    backend = tokenizers.Tokenizer(models.BPE())
+    words = tokenizers.Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+")
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(words, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=special, initial_alphabet=alphabet)
+    backend.train_from_iterator(CORPUS, trainer)
+    write(folder, "tokenizer.json", backend.to_str())
+    kinds = ("unk_token", "bos_token", "eos_token", "pad_token")
+    names = dict(zip(kinds, special, strict=True))
+    config = {"tokenizer_class": "BloomTokenizerFast", "padding_side": "left", **names}
+    write(folder, "tokenizer_config.json", config)
+
+
 BUILDERS = {
     name.removeprefix("build_"): build
     for name, build in list(globals().items())

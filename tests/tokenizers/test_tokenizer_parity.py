@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from zoo.tokenizers import Tokenizer
 
 KINDS = [
-    *("albert", "bert", "bert_accents", "bert_cased", "deberta_v2", "deberta_v2_split"),
+    *("albert", "bert", "bert_accents", "bert_cased", "bloom", "deberta_v2", "deberta_v2_split"),
     *("distilbert", "gemma", "gpt2", "gpt2_prefix", "gpt_neox", "llama", "llama_legacy"),
-    *("modernbert", "mpnet", "qwen2", "roberta", "t5", "xlm_roberta"),
+    *("modernbert", "mpnet", "phi3", "qwen2", "roberta", "t5", "xlm_roberta"),
 ]
 AWKWARD = {
     "plain": "The quick brown fox doesn't jump.",

@@ -90,7 +90,7 @@ _CLASSES = {
     "GPT2Tokenizer": ("gpt2", "gpt_neo", "gptj", "opt", "phi", "starcoder2", "codegen"),
     "GPTNeoXTokenizer": ("gpt_neox", "olmo", "mamba", "mamba2", "mpt", "rwkv"),
     "GemmaTokenizer": ("gemma", "gemma2", "gemma3", "gemma3_text", "recurrent_gemma", "t5gemma"),
-    "LlamaTokenizer": ("llama", "mistral", "mixtral"),
+    "LlamaTokenizer": ("llama", "mistral", "mixtral", "phi3"),
     "MPNetTokenizer": ("mpnet",),
     "MobileBertTokenizer": ("mobilebert",),
     "Qwen2Tokenizer": ("qwen2", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_moe", "qwen3_next"),

@@ -11,7 +11,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +206,7 @@ def _made(
     for name, value in list(values.items()):
         values[name] = _value(fields[name], hints[name], value, owner, problems)
     if "rope_parameters" in fields:
-        kinds = [f.name for f in dataclasses.fields(rope.Ropes)]
-        several = hints["rope_parameters"] is rope.Ropes
-        _rope(raw, values, fields["rope_parameters"], kinds if several else None, problems)
+        _rope(raw, values, fields["rope_parameters"], hints["rope_parameters"], problems)
     if len(problems) > before:
         return None
     try:
@@ -259,13 +257,15 @@ def _rope(
     raw: Mapping[str, Any],
     values: dict[str, Any],
     field: dataclasses.Field,
-    kinds: Sequence[str] | None,
+    cls: Any,
     problems: list[str],
 ) -> None:
-    """Joins the spellings of transformers 4 and 5 into one `rope_parameters`.
+    """Joins the spellings of transformers 4 and 5 into one `rope_parameters` of the class `cls`.
 
-    `kinds` are those of layers with a rotation each; None where all layers share one.
+    That of `Ropes` has a rotation for each kind of layer; others are one that all layers share.
     """
+    kinds = [f.name for f in dataclasses.fields(cls)] if cls is rope.Ropes else None
+    one_cls: Any = cls if kinds is None else None
     old, new = raw.get("rope_scaling"), raw.get("rope_parameters")
     if old and new and old != new:
         problems.append("rope_scaling and rope_parameters: found both, and they differ")
@@ -304,7 +304,7 @@ def _rope(
         own = default if kinds is None else getattr(default, kind)
         one = {"rope_theta": own.rope_theta, **_set(one)}
         try:
-            read[kind] = rope.parse(one, where=where)
+            read[kind] = rope.parse(one, where=where, cls=one_cls)
         except ValueError as error:
             problems.append(str(error))
             return

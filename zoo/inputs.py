@@ -35,6 +35,7 @@ FLOATS = (
     "decoder_inputs_embeds",
     "encoder_hidden_states",
     "pixel_values",
+    "pixel_values_videos",
     "input_features",
     "input_values",
 )
@@ -74,7 +75,7 @@ def check(
     tokens = {prefix: _tokens(arrays, prefix) for prefix in ("", DECODER)}
     for prefix, shape in tokens.items():
         if shape is not None:
-            _check_tokens(arrays, prefix, shape, where)
+            _check_tokens(forward, arrays, prefix, shape, where)
     _check_rows(tokens, where)
     if own := getattr(forward.architecture.module, "check_inputs", None):
         own(forward.config, arrays, where)
@@ -150,7 +151,7 @@ def _check_shape(forward: Forward, name: str, x: Any, where: str) -> None:
     if name == "encoder_outputs":
         x = getattr(x, "last_hidden_state", x)
     rank = forward.task.ranks.get(name, RANKS.get(name))
-    if rank is None:
+    if rank is None or name == "position_ids":
         return
     several = forward.task.name == "multiple-choice" and x.ndim == rank + 1
     if x.ndim != rank and not several:
@@ -192,13 +193,14 @@ def _check_rows(tokens: Mapping[str, tuple[int, ...] | None], where: str) -> Non
 
 
 def _check_tokens(
-    arrays: Mapping[str, Any], prefix: str, shape: tuple[int, ...], where: str
+    forward: Forward, arrays: Mapping[str, Any], prefix: str, shape: tuple[int, ...], where: str
 ) -> None:
     """Shapes beside the tokens [B, T], or [B, choices, T]."""
     mask = f"{prefix}attention_mask"
+    planes = [(3, *shape)] if forward.task.ranks.get("position_ids") == 3 else []
     wanted = {
         f"{prefix}token_type_ids": (shape,),
-        f"{prefix}position_ids": (shape, shape[-1:], (1, *shape[1:])),
+        f"{prefix}position_ids": (shape, shape[-1:], (1, *shape[1:]), *planes),
         mask: (shape, (*shape, shape[-1])),
         f"{prefix}mc_token_ids": (shape[:-1],),
     }

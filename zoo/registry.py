@@ -33,6 +33,8 @@ MODULES = {
     "mt5": "zoo.models.mt5",
     "phi3": "zoo.models.phi3",
     "qwen2": "zoo.models.qwen2",
+    "qwen2_5_vl": "zoo.models.qwen2_5_vl",
+    "qwen2_vl": "zoo.models.qwen2_vl",
     "qwen3": "zoo.models.qwen3",
     "qwen3_moe": "zoo.models.qwen3_moe",
     "resnet": "zoo.models.resnet",

@@ -225,6 +225,9 @@ SPELLINGS = [  # id, patterns of today's names, and what other files call these 
     ),
     ("llava-model", ((r"^language_model\.model", "language_model"),)),
     ("llava-tied", ((r"^language_model\.model", "model.language_model"),)),
+    ("qwen2_vl-tied", ((r"^model\.", "model.language_model."), (r"^visual", "model.visual"))),
+    ("qwen2_5_vl-model", ((r"^", "model."),)),
+    ("qwen2_5_vl-model", ((r"^language_model", "model"),)),
 ]
 
 

@@ -25,6 +25,8 @@ class Cache:
       cross: what decoder layers see of the encoder's output, one entry per layer; None without an
         encoder.
       source: bool [B, S'], which places of the encoder's output are no padding.
+      shift: int [B], how far positions are ahead of slots, where images take up fewer positions
+        than slots; None for models that count slots.
     """
 
     layers: Tree
@@ -32,6 +34,7 @@ class Cache:
     length: Any
     cross: Tree = None
     source: Any = None
+    shift: Any = None
 
 
 def specs(layers: Tree, *, batch: int, length: int) -> Cache:
@@ -45,7 +48,7 @@ class Tokens(NamedTuple):
     """Places of T new tokens among S keys.
 
     Attributes:
-      positions: int [1 or B, T], for position embeddings.
+      positions: int [1 or B, T], for position embeddings; or [A, B, T], along several axes.
       slots: int [1, T], order of the new tokens among the keys.
       keys: int [1, S], order of the keys.
       valid: bool or int [B, S], keys that are not padding; None where all are.
@@ -110,11 +113,18 @@ def place(
         seen = attention_mask.astype(bool)
     valid = jax.lax.dynamic_update_slice(cache.valid, seen, (0, cache.length))
     advanced = dataclasses.replace(cache, valid=valid, length=cache.length + length)
-    positions = _positions(position_ids, slots)
+    positions = slots
+    if cache.shift is not None:
+        positions = slots + cache.shift[:, None]
+    positions = _positions(position_ids, positions)
+    if cache.shift is not None:
+        highest = positions.max(axis=(*range(positions.ndim - 2), -1))
+        shift = jnp.broadcast_to(highest + 1 - advanced.length, cache.shift.shape)
+        advanced = dataclasses.replace(advanced, shift=shift)
     return Tokens(positions, slots, keys, valid, cache.length), advanced
 
 
 def _positions(given: jax.Array | None, default: jax.Array) -> jax.Array:
     if given is None:
         return default
-    return given if given.ndim == 2 else given[None]
+    return given[None] if given.ndim == 1 else given

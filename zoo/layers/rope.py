@@ -4,9 +4,10 @@ Su et al. 2021, arXiv:2104.09864. Letters: B batch, T tokens, D head size.
 """
 
 import dataclasses
+import itertools
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -59,8 +60,20 @@ class Rope:
             )
 
 
-def parse(values: Mapping[str, Any], *, where: str = "rope_parameters") -> Rope:
-    """Reads a `rope_parameters` or `rope_scaling` object.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MRope(Rope):
+    """A rotation by positions along several axes, each of which turns its share of the pairs.
+
+    Wang et al. 2024, arXiv:2409.12191.
+    """
+
+    mrope_section: tuple[int, ...] = (16, 24, 24)
+
+
+def parse(
+    values: Mapping[str, Any], *, where: str = "rope_parameters", cls: type[Rope] | None = None
+) -> Rope:
+    """Reads a `rope_parameters` or `rope_scaling` object, as a `Rope` or the class given.
 
     Raises:
       ValueError: an unknown key, an unknown type, or a missing or superfluous parameter.
@@ -70,12 +83,17 @@ def parse(values: Mapping[str, Any], *, where: str = "rope_parameters") -> Rope:
     values.setdefault("rope_type", old or "default")
     if old == "su":  # the name of longrope in the first Phi-3 files
         values["rope_type"] = "longrope"
-    known = {f.name for f in dataclasses.fields(Rope)}
+    cls = cls or Rope
+    if issubclass(cls, MRope) and values["rope_type"] == "mrope":
+        values["rope_type"] = "default"
+    known = {f.name for f in dataclasses.fields(cls)}
     if unknown := sorted(values.keys() - known):
         raise ValueError(f"{where}: unknown keys {', '.join(unknown)}")
     for key, value in values.items():
         if key in ("short_factor", "long_factor"):
             fits = isinstance(value, list | tuple) and all(_fits(key, v) for v in value)
+        elif key == "mrope_section":
+            fits = isinstance(value, list | tuple) and all(type(v) is int and v > 0 for v in value)
         elif key in ("rope_type", "truncate"):
             fits = isinstance(value, str if key == "rope_type" else bool)
         else:
@@ -85,8 +103,9 @@ def parse(values: Mapping[str, Any], *, where: str = "rope_parameters") -> Rope:
             raise ValueError(
                 f"{where}.{key}: found {found}, expected {_EXPECTED.get(key, POSITIVE)}"
             )
-        values[key] = tuple(map(float, value)) if isinstance(value, list | tuple) else value
-    return Rope(**values)
+        if isinstance(value, list | tuple):
+            values[key] = tuple(value) if key == "mrope_section" else tuple(map(float, value))
+    return cls(**values)
 
 
 POSITIVE = "a number above 0"
@@ -96,6 +115,7 @@ _EXPECTED = {
     "rope_theta": "a number above 1",
     "partial_rotary_factor": "a number above 0, at most 1",
     "original_max_position_embeddings": "a number of at least 1",
+    "mrope_section": "a list of whole numbers above 0",
     "short_factor": "a list of numbers above 0",
     "long_factor": "a list of numbers above 0",
 }
@@ -212,7 +232,8 @@ class Variant(NamedTuple):
 
 
 COMMON = frozenset(
-    {"rope_type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings"}
+    "rope_type rope_theta partial_rotary_factor original_max_position_embeddings "
+    "mrope_section".split()
 )
 VARIANTS: dict[str, Variant] = {
     "default": Variant(_default),
@@ -252,16 +273,43 @@ class Rotation(NamedTuple):
 
 
 def rotation(rope: Rope, positions: jax.Array, *, head_dim: int, trained: int) -> Rotation:
-    """Positions int [B, T] -> the rotation of each.
+    """Positions int [B, T], or [A, B, T] along the axes of an `MRope` -> the rotation of each.
 
     `trained` is `max_position_embeddings`. Types that depend on the length of the text take it
     from the largest position of the whole batch.
     """
+    if positions.ndim == 3:
+        along = [rotation(rope, x, head_dim=head_dim, trained=trained) for x in positions]
+        return _sections(along, getattr(rope, "mrope_section", ()))
     dim = int(head_dim * rope.partial_rotary_factor)
     variant = VARIANTS[rope.rope_type]
     freq, scale = variant.frequencies(rope, dim, jnp.max(positions) + 1, trained)
     angle = positions[..., None, None].astype(jnp.float32) * jnp.asarray(freq).reshape(1, 1, 1, -1)
     return Rotation(jnp.cos(angle) * scale, jnp.sin(angle) * scale)
+
+
+def _sections(along: Sequence[Rotation], sizes: Sequence[int]) -> Rotation:
+    """One rotation whose n-th section of pairs is that of the n-th axis, in turn."""
+    ends = list(itertools.accumulate(sizes))
+
+    def joined(parts: Sequence[jax.Array]) -> jax.Array:
+        pieces = [
+            parts[i % len(parts)][..., end - size : end]
+            for i, (size, end) in enumerate(zip(sizes, ends, strict=True))
+        ]
+        return jnp.concatenate(pieces, axis=-1)
+
+    return Rotation(joined([r.cos for r in along]), joined([r.sin for r in along]))
+
+
+def axial(rope: Rope, positions: jax.Array, *, head_dim: int) -> Rotation:
+    """Positions int [A, B, T] -> a rotation of whose pairs each axis turns an equal share."""
+    share = head_dim // positions.shape[0]
+    along = [rotation(rope, x, head_dim=share, trained=1) for x in positions]
+    return Rotation(
+        jnp.concatenate([r.cos for r in along], axis=-1),
+        jnp.concatenate([r.sin for r in along], axis=-1),
+    )
 
 
 @op("rope")

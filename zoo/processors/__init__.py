@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from zoo.processors.auto import Processor
     from zoo.processors.features import Features
     from zoo.processors.image import ImageProcessor
+    from zoo.processors.pairs import ImageTextProcessor
+    from zoo.processors.patches import PatchProcessor
 
-__all__ = ["Features", "ImageProcessor", "Processor"]
+__all__ = ["Features", "ImageProcessor", "ImageTextProcessor", "PatchProcessor", "Processor"]
 
-_HOMES = {"Features": "features", "ImageProcessor": "image", "Processor": "auto"}
+_HOMES = {
+    "Features": "features",
+    "ImageProcessor": "image",
+    "ImageTextProcessor": "pairs",
+    "PatchProcessor": "patches",
+    "Processor": "auto",
+}
 
 
 def __getattr__(name: str) -> Any:

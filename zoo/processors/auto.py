@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from zoo.processors import files
@@ -54,13 +55,15 @@ class Processor:
             FileNotFoundError: there is no such folder, or it describes no processor.
             ValueError: a processor that is not supported.
         """
-        path = files.folder(
-            repo_or_folder,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
+        where: dict[str, Any] = {
+            "revision": revision,
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+        }
+        path = files.folder(repo_or_folder, **where)
+        if pair := _pair(repo_or_folder, path, where):
+            return pair.replace(**overrides) if overrides else pair
         found: list[str] = []
         for row in ROWS:
             values = files.read(path, row.section)
@@ -78,3 +81,18 @@ class Processor:
             f"{path}: found the settings {', '.join(sorted(found)[:3])} of a processor that is not "
             f"supported; expected one of {', '.join(row.section for row in ROWS)}"
         )
+
+
+def _pair(repo: str | os.PathLike[str], path: Path, where: dict[str, Any]) -> Any:
+    """The processor of texts and images that a folder names, if it has a tokenizer as well."""
+    name = files.processor_class(path)
+    if name is None:
+        return None
+    from zoo.processors import pairs
+
+    if name not in pairs.KINDS:
+        return None
+    try:
+        return pairs.ImageTextProcessor.from_pretrained(repo, **where)
+    except FileNotFoundError:
+        return None

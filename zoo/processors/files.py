@@ -123,3 +123,13 @@ def model_type(path: Path) -> str | None:
     config = path / MODEL
     value = read_json(config).get("model_type") if config.is_file() else None
     return value if isinstance(value, str) else None
+
+
+def processor_class(path: Path) -> str | None:
+    """Return the processor class that a folder names, None where it names none."""
+    for name in (NESTED, PLAIN):
+        if (path / name).is_file():
+            found = read_json(path / name).get("processor_class")
+            if isinstance(found, str):
+                return found
+    return None

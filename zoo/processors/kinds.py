@@ -64,6 +64,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "CLIP": Kind(("clip", "clip_vision_model", "altclip", "groupvit", "metaclip_2"), _CLIP),
+    "Llava": Kind(("llava",), _CLIP),
     "Bit": Kind(("bit", "dinov2", "hiera", "focalnet"), _CLIP),
     "Siglip": Kind(
         ("siglip", "siglip_vision_model"),

@@ -47,7 +47,7 @@ class Forward(NamedTuple):
         declare = getattr(self.architecture.module, "cache_specs", None)
         if declare is None or "cache" not in self.task.inputs:
             raise ValueError(f"init_cache: {self.class_name} does not generate and has no cache")
-        crosses = "decoder_input_ids" in self.task.inputs
+        crosses = self.task.crosses
         if crosses != (source is not None):
             says = "needs the length of the encoder's output" if crosses else "has no encoder"
             raise ValueError(f"init_cache: a cache of {self.class_name} {says}; see source=")

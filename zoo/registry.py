@@ -10,6 +10,7 @@ from zoo.errors import UnknownNameError
 from zoo.tasks import NAMES, Task
 
 MODULES = {
+    "bart": "zoo.models.bart",
     "bert": "zoo.models.bert",
     "bloom": "zoo.models.bloom",
     "clip": "zoo.models.clip",

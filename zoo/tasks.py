@@ -71,6 +71,11 @@ class Task(NamedTuple):
     renamed: tuple[tuple[str, str], ...] = ()
 
     @property
+    def crosses(self) -> bool:
+        """Whether a decoder attends to an encoder."""
+        return "decoder_input_ids" in self.inputs
+
+    @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Groups of inputs, of each of which exactly one must be given.
 

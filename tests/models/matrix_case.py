@@ -273,6 +273,8 @@ MAKERS: dict[str, Maker] = {
     "inputs_embeds": _vectors,
     "decoder_inputs_embeds": _vectors,
     "encoder_outputs": _vectors,
+    "encoder_hidden_states": _vectors,
+    "encoder_attention_mask": lambda rng, row: keep(row)[::-1].copy(),
     "pixel_values": pixels(),
     "pixel_values:larger": pixels(9, 4),
     "pixel_values:smaller": pixels(-4, 0),

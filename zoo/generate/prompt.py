@@ -53,7 +53,7 @@ def prompt(forward: Forward, c: GenerationConfig, given: Mapping[str, Any]) -> P
     Raises:
       ValueError: no prompt and no id to begin with, or padding on the right.
     """
-    crosses = len(forward.task.groups) > 1
+    crosses = forward.task.crosses
     prefix = DECODER if crosses else ""
     takes = forward.task.inputs
     positions = f"{prefix}position_ids"
@@ -122,13 +122,16 @@ def _positions(
     return np.maximum(np.cumsum(mask, axis=1, dtype=np.int32) - 1, 0)
 
 
-def rounded(beside: Mapping[str, Any]) -> dict[str, Any]:
-    """What an encoder sees, its text padded on the right to one of few lengths."""
+def rounded(beside: Mapping[str, Any], table: int | None = None) -> dict[str, Any]:
+    """What an encoder sees, its text padded on the right to one of few lengths.
+
+    `table` is the number of its positions, where it has a table of them.
+    """
     ids = beside.get("input_ids")
     if ids is None:
         return dict(beside)
     ids = np.asarray(ids)
     mask = beside.get("attention_mask")
     mask = np.ones_like(ids) if mask is None else np.asarray(mask, np.int32)
-    more = ((0, 0), (0, bucket(ids.shape[1]) - ids.shape[1]))
+    more = ((0, 0), (0, bucket(ids.shape[1], table) - ids.shape[1]))
     return {**beside, "input_ids": np.pad(ids, more), "attention_mask": np.pad(mask, more)}

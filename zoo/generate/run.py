@@ -94,12 +94,12 @@ def generate(
 def _checked(model: Any, c: GenerationConfig, arrays: dict[str, Any]) -> dict[str, Any]:
     """Arrays that the model takes; a text that begins with nothing begins with `bos_token_id`."""
     forward = model.forward
-    if "inputs_embeds" in arrays and len(forward.task.groups) == 1:
+    if "inputs_embeds" in arrays and not forward.task.crosses:
         raise ValueError("generate: inputs_embeds is not supported yet; pass input_ids")
     if not arrays and c.bos_token_id is not None and forward.task.groups[0][0] == "input_ids":
         arrays["input_ids"] = np.full((1, 1), c.bos_token_id, np.int32)
     start = {}
-    if len(forward.task.groups) > 1 and "decoder_input_ids" not in arrays:
+    if forward.task.crosses and "decoder_input_ids" not in arrays:
         rows = next((len(x) for x in arrays.values() if hasattr(x, "__len__")), 1)
         start = {"decoder_input_ids": np.zeros((rows, 1), np.int32)}
     if "encoder_outputs" in arrays:
@@ -152,10 +152,11 @@ def _started(
         "forward": forward, "names": begin.names, "flags": tuple(sorted(flags.items())),
         "placement": hint.current(),
     }  # fmt: skip
-    crosses = len(forward.task.groups) > 1
+    crosses = forward.task.crosses
     new = limit - length
     if crosses:  # a decoder's positions count from its first slot, so nothing stands before it
-        source = rounded(begin.beside)
+        table = forward.architecture.module.limits(forward.config).get("position_ids")
+        source = rounded(begin.beside, table)
         shapes = _outputs(model, begin, source)
         slots, piece = bucket(length + new), length - 1
         seen = shapes.encoder_last_hidden_state.shape[1]

@@ -102,7 +102,7 @@ class Writer(Pipeline):
     @property
     def crosses(self) -> bool:
         """Whether the text is written by a decoder behind an encoder."""
-        return len(self.model.forward.task.groups) > 1
+        return self.model.forward.task.crosses
 
 
 def _ended(tokens: list[int], ends: Sequence[int]) -> list[int]:

@@ -147,12 +147,16 @@ def stack_specs(c: Config, part: str, layers: stack.Build) -> Tree:
 
 
 def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
-    """Every parameter of the body."""
-    return {
+    """Every parameter of the body. Untied, each part has a table, and the shared one is not read."""
+    tree = {
         "embed": linear.embedding_specs("shared", c.vocab_size, c.d_model),
         "encoder": stack_specs(c, "encoder", layers),
         "decoder": stack_specs(c, "decoder", layers),
     }
+    for part in () if c.tie_word_embeddings else ("encoder", "decoder"):
+        name = f"{part}.embed_tokens"
+        tree[part]["embed"] = linear.embedding_specs(name, c.vocab_size, c.d_model)
+    return tree
 
 
 def decoder_specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
@@ -211,6 +215,7 @@ def run(
     input_ids: jax.Array | None,
     attention_mask: jax.Array | None,
     inputs_embeds: jax.Array | None,
+    position_ids: jax.Array | None = None,
     seen: cross.Seen | None = None,
     cache: caching.Cache | None = None,
     output_hidden_states: bool,
@@ -218,13 +223,14 @@ def run(
 ) -> BaseOutput:
     """The `encoder`, or the `decoder` and what it has `seen`, if anything: vectors of tokens."""
     p = params[part]
-    x = linear.embed_text(params["embed"], input_ids, inputs_embeds, padding_idx=c.pad_token_id)
+    table, pad = p.get("embed", params["embed"]), c.pad_token_id
+    x = linear.embed_text(table, input_ids, inputs_embeds, padding_idx=pad)
     if c.scale_embedding and inputs_embeds is None:
         x = x * math.sqrt(c.d_model)
     tokens, advanced = caching.place(
         x.shape[1],
         attention_mask=attention_mask,
-        position_ids=None,
+        position_ids=position_ids,
         cache=cache,
         table=c.max_position_embeddings,
     )
@@ -268,6 +274,7 @@ def decode(
     *,
     input_ids: jax.Array | None = None,
     attention_mask: jax.Array | None = None,
+    position_ids: jax.Array | None = None,
     inputs_embeds: jax.Array | None = None,
     encoder_hidden_states: jax.Array | None = None,
     encoder_attention_mask: jax.Array | None = None,
@@ -282,6 +289,7 @@ def decode(
       params: the tree that `decoder_specs` declares.
       input_ids: int [B, T].
       attention_mask: [B, T] with 1 for tokens and 0 for padding, or [B, T, T].
+      position_ids: int [B, T] or [T]; the count of slots if absent, as in transformers.
       inputs_embeds: [B, T, E] in place of `input_ids`.
       encoder_hidden_states: [B, S, E] of any encoder; in every call, the cache does not keep them.
       encoder_attention_mask: [B, S] with 1 for what may be seen of them.
@@ -300,11 +308,18 @@ def decode(
         input_ids=input_ids,
         attention_mask=attention_mask,
         inputs_embeds=inputs_embeds,
+        position_ids=position_ids,
         seen=seen,
         cache=cache,
         output_hidden_states=output_hidden_states,
         dropout_key=dropout_key,
     )
+
+
+def positions(c: Config, inputs: Mapping[str, Any]) -> jax.Array:
+    """Places of a prompt for the decoder alone, padding counted: those that transformers gives."""
+    ids = inputs["input_ids"]
+    return jnp.broadcast_to(jnp.arange(ids.shape[1])[None], ids.shape)
 
 
 def tied_specs(c: Config) -> Tree:
@@ -340,16 +355,19 @@ def causal_lm(c: Config, params: Tree, body: BaseOutput, inputs: Mapping) -> Log
     return tasks.logits(body, token_logits(params, body.last_hidden_state))
 
 
-def _shifting(name: str, head_specs: Any, head: Any) -> tasks.Task:
+def _tied(prefix: str, *more: str) -> Mapping[str, str]:
+    names = (*(f"{prefix}{part}.embed_tokens.weight" for part in ("encoder", "decoder")), *more)
+    return MappingProxyType(dict.fromkeys(names, f"{prefix}shared.weight"))
+
+
+def _shifting(name: str, head_specs: Any, head: Any, *more: str) -> tasks.Task:
     made = tasks.headed(name, specs, apply, prefix="model", head_specs=head_specs, head=head)
-    return seq2seq.shifting(made)
+    return seq2seq.shifting(made)._replace(tied=_tied("model.", *more))
 
 
 TASKS = {
-    "BartModel": seq2seq.shifting(tasks.bare(specs, apply)),
-    "BartForConditionalGeneration": _shifting("seq2seq-lm", lm_specs, lm)._replace(
-        tied=MappingProxyType({"lm_head.weight": "model.shared.weight"})
-    ),
+    "BartModel": seq2seq.shifting(tasks.bare(specs, apply))._replace(tied=_tied("")),
+    "BartForConditionalGeneration": _shifting("seq2seq-lm", lm_specs, lm, "lm_head.weight"),
     "BartForSequenceClassification": _shifting(
         "text-classification", seq2seq.classifier_specs, seq2seq.classifier
     ),

@@ -57,8 +57,8 @@ def _settle_ties(
     """
     if not getattr(forward.config, "tie_word_embeddings", False):
         return forward, {}
-    twins = {home: alias for alias, home in forward.task.tied.items() if alias in here}
-    for home, alias in twins.items():
+    twins = [(alias, home) for alias, home in forward.task.tied.items() if alias in here]
+    for alias, home in twins:
         if home in here and not _equal(source, here[alias], here[home]):
             log.warning(
                 "%s: %s and %s differ, so they are not tied although config.json says so",
@@ -68,7 +68,7 @@ def _settle_ties(
             pairs = forward.task.tied.items()
             absent = {a: here[h] for a, h in pairs if a not in here and h in here}
             return forward._replace(config=untied), absent
-    return forward, {home: here[alias] for home, alias in twins.items() if home not in here}
+    return forward, {home: here[alias] for alias, home in twins if home not in here}
 
 
 def _names(forward: Forward) -> set[str]:

@@ -147,7 +147,7 @@ def stack_specs(c: Config, part: str, layers: stack.Build) -> Tree:
 
 
 def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
-    """Every parameter of the body. Untied, each part has a table, and the shared one is not read."""
+    """Every parameter of the body. Untied, each part has a table; the shared one is not read."""
     tree = {
         "embed": linear.embedding_specs("shared", c.vocab_size, c.d_model),
         "encoder": stack_specs(c, "encoder", layers),

@@ -237,35 +237,38 @@ def mix(
     padding, which adds nothing but lets the state decay, and whose biases the convolution sees;
     `begun` [T] is false where there is not even padding. Steps dt are kept within `limit`.
     """
+    was = _empty(p, x, heads=heads, groups=groups) if state is None else state
     x = _masked(x, valid)
     flow = {key: linear.linear(p["in"][key], x) for key in p["in"]}
-    gate, dt = flow["gate"], flow["dt"].astype(jnp.float32)
-    before, inner = {}, {}
-    for key, conv in p["conv"].items():
-        taps = conv["weight"].shape[-1]
-        past = jnp.zeros((x.shape[0], taps - 1, flow[key].shape[2]), x.dtype)
-        past = past if state is None else state.conv[key].astype(x.dtype)
+    conv, inner = {}, {}
+    for key, weights in p["conv"].items():
         new = flow[key] if begun is None else jnp.where(begun[None, :, None], flow[key], 0)
-        y = jnp.concatenate([past, new], axis=1)
-        before[key] = y[:, x.shape[1] :]
-        y = activation.activation(causal_conv(conv, y), name=act)
-        y = _masked(y, valid).astype(jnp.float32)
+        y = jnp.concatenate([was.conv[key].astype(x.dtype), new], axis=1)
+        conv[key] = y[:, x.shape[1] :].astype(was.conv[key].dtype)
+        y = _masked(activation.activation(causal_conv(weights, y), name=act), valid)
+        y = y.astype(jnp.float32)
         inner[key] = y.reshape(*y.shape[:2], heads if key == "x" else groups, -1)
 
-    dt = jax.nn.softplus(dt + p["step"].astype(jnp.float32)[None, None])
-    low, high = limit
-    dt = jnp.clip(dt, low, high)
-    a = -jnp.exp(p["rate"].astype(jnp.float32))
-    size = inner["b"].shape[-1]
-    ssm = jnp.zeros((x.shape[0], size, heads, inner["x"].shape[-1]), jnp.float32)
-    ssm = ssm if state is None else state.ssm
-    y, ssm = scan(inner["x"], dt, a, inner["b"], inner["c"], ssm)
-    y = y + inner["x"] * p["skip"].astype(jnp.float32)[None, None, :, None]
+    rate, step, skip = (p[name].astype(jnp.float32) for name in ("rate", "step", "skip"))
+    dt = jax.nn.softplus(flow["dt"].astype(jnp.float32) + step[None, None])
+    dt = jnp.clip(dt, *limit)
+    y, after = scan(inner["x"], dt, -jnp.exp(rate), inner["b"], inner["c"], was.ssm)
+    y = y + inner["x"] * skip[None, None, :, None]
+    gate = flow["gate"]
     y = gated_norm(p["norm"], y.reshape(gate.shape), gate, eps=eps, groups=groups)
-    if state is not None:
-        kept = {key: y.astype(state.conv[key].dtype) for key, y in before.items()}
-        state = State(conv=kept, ssm=ssm)
-    return linear.linear(p["out"], y), state
+    y = linear.linear(p["out"], y)
+    return y, None if state is None else State(conv=conv, ssm=after)
+
+
+def _empty(p: Tree, x: jax.Array, *, heads: int, groups: int) -> State:
+    """The state before the first token."""
+    weights = {key: conv["weight"] for key, conv in p["conv"].items()}
+    conv = {
+        key: jnp.zeros((x.shape[0], w.shape[-1] - 1, w.shape[0]), x.dtype)
+        for key, w in weights.items()
+    }
+    shape = (x.shape[0], len(weights["b"]) // groups, heads, len(weights["x"]) // heads)
+    return State(conv=conv, ssm=jnp.zeros(shape, jnp.float32))
 
 
 def _masked(x: jax.Array, valid: jax.Array | None) -> jax.Array:

@@ -1,6 +1,8 @@
 """Mamba 2: a decoder of state spaces, without attention. Dao and Gu 2024, arXiv:2405.21060.
 
 Checkpoints: `Mamba2*`. Letters: B batch, T new tokens, E embed, N heads, D head size, V vocab.
+
+`time_step_limit` holds for every token; in transformers not for those that are decoded one by one.
 """
 
 import dataclasses

@@ -278,3 +278,52 @@ class HierarchicalImageOutput(ImageOutput):
     """An image reconstructed from such a body."""
 
     reshaped_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class DetectionModelOutput(Output):
+    """An encoder of an image and a decoder of objects in it, without heads.
+
+    Attributes:
+      last_hidden_state: [B, Q, E], a vector for each of Q objects.
+      decoder_hidden_states: what enters each layer of the decoder and the last output; on request.
+      encoder_last_hidden_state: [B, S, E], of the places of the last map.
+      encoder_hidden_states: what enters each layer of the encoder and the last output; on request.
+      intermediate_hidden_states: [layers, B, Q, E], normed, with an auxiliary loss.
+    """
+
+    last_hidden_state: jax.Array
+    decoder_hidden_states: tuple[jax.Array, ...] | None = None
+    encoder_last_hidden_state: jax.Array | None = None
+    encoder_hidden_states: tuple[jax.Array, ...] | None = None
+    intermediate_hidden_states: jax.Array | None = None
+
+
+@_output
+class DetectionOutput(Output):
+    """Objects in an image.
+
+    Attributes:
+      logits: [B, Q, C + 1]; the last class is no object.
+      pred_boxes: [B, Q, 4], centre, width and height as shares of the image without its padding.
+      auxiliary_outputs: logits and boxes after every layer but the last; on request.
+      last_hidden_state: [B, Q, E].
+      decoder_hidden_states: what enters each layer of the decoder and the last output; on request.
+      encoder_last_hidden_state: [B, S, E], of the places of the last map.
+      encoder_hidden_states: what enters each layer of the encoder and the last output; on request.
+    """
+
+    logits: jax.Array
+    pred_boxes: jax.Array
+    auxiliary_outputs: tuple[dict[str, jax.Array], ...] | None = None
+    last_hidden_state: jax.Array | None = None
+    decoder_hidden_states: tuple[jax.Array, ...] | None = None
+    encoder_last_hidden_state: jax.Array | None = None
+    encoder_hidden_states: tuple[jax.Array, ...] | None = None
+
+
+@_output
+class SegmentationOutput(DetectionOutput):
+    """Objects in an image and a mask of each: `pred_masks` [B, Q, height, width], logits."""
+
+    pred_masks: jax.Array

@@ -89,6 +89,7 @@ class Family:
       refused: fields whose other value does not fit the inputs of the row, which is refused.
       bound: fields that follow from others, so that another value alone is refused.
       halves: fields that show in half precision only.
+      beside: field -> what else is set, so that the field has something to act on.
       ragged: makes what is decoded, where that is not only a text: the text, padded on the left,
         and what stands beside it.
     """
@@ -104,6 +105,7 @@ class Family:
     refused: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     halves: tuple[str, ...] = ()
+    beside: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     ragged: Callable[[np.random.Generator, Row], tuple[Arrays, Arrays]] | None = None
 
 

@@ -144,7 +144,7 @@ def test_a_changed_field_shows(model_type: str, name: str):
     family = FAMILIES[model_type]
     id = family.shows.get(name, family.base)
     config = forward(id).config
-    before = around(config, name)
+    before = {**around(config, name), **family.beside.get(name, {})}
     value = {**VALUES, **family.values}.get(name, OFTEN)
     value = not config.tie_word_embeddings if name == "tie_word_embeddings" else value
     old = changed(id, tuple(before.items()))

@@ -140,3 +140,18 @@ def batch_norm_train(
     seen = {"mean": after(p["mean"], mean), "var": after(p["var"], var * (n / (n - 1)))}
     seen |= {"count": p["count"] + 1, "weight": None, "bias": None}
     return y.astype(x.dtype), seen
+
+
+@op("group_norm")
+def group_norm(
+    p: Tree, x: Float[Array, "b *s c"], *, groups: int, eps: float = 1e-5
+) -> Float[Array, "b *s c"]:
+    """x [B, ..., C] -> [B, ..., C], each group of channels over all places of a row.
+
+    Wu and He 2018, arXiv:1803.08494.
+    """
+    y = x.astype(jnp.float32).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+    y = y - jnp.mean(y, (1, 3), keepdims=True)
+    y = y * jax.lax.rsqrt(jnp.mean(y * y, (1, 3), keepdims=True) + eps)
+    y = y.reshape(x.shape)
+    return (y * _row(p["weight"], y) + _row(p["bias"], y)).astype(x.dtype)

@@ -203,7 +203,7 @@ def layer(
     k1, k2, k3, k4 = keys(key, 4)
     height, width = x.shape[1:3]
     y = windows.pad(layer_norm(p["attn_norm"], x), side)
-    sides = y.shape[1:3]
+    sides = y.shape[1], y.shape[2]
     bias = windows.bias(p["distances"], side)
     if shift:
         y = jnp.roll(y, (-shift, -shift), (1, 2))

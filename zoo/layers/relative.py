@@ -82,7 +82,7 @@ def bucket(
             f"relative positions: found {count} buckets up to a distance of {longest}, expected at "
             f"least 2 and a distance beyond {exact}; correct the number or the distance"
         )
-    # A table rather than logarithms of XLA, which round otherwise where a bucket begins.
+    # A table, so that no backend's logarithm decides where a bucket begins.
     far = np.arange(min(longest, FARTHEST) + 1)
     ratio = np.log(np.maximum(far, exact).astype(np.float32) / exact) / math.log(longest / exact)
     grown = exact + (ratio * (count - exact)).astype(np.int32)

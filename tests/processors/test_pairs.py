@@ -184,7 +184,7 @@ def test_sizes_are_chosen_alike(size):
 
     ours = PatchProcessor.from_dict({"image_processor_type": "Qwen2VLImageProcessor"})
     height, width = size
-    assert ours.target(height, width) == smart_resize(*size, 28, 56 * 56, 28 * 28 * 1280)
+    assert ours.target(height, width) == smart_resize(height, width, 28, 56 * 56, 28 * 28 * 1280)
 
 
 def test_a_strip_is_refused():

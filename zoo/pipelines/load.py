@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import loading
 from zoo.model import Model
-from zoo.processors import ImageProcessor
+from zoo.processors import ImageProcessor, ImageTextProcessor
 from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ TASKS = {
     "next-sentence": ("next_sentence", "NextSentence"),
     "text-generation": ("text_generation", "TextGeneration"),
     "image-classification": ("image_classification", "ImageClassification"),
-}
+    "image-text-to-text": ("image_text_to_text", "ImageTextToText"),
+    "zero-shot-image-classification": (
+        "zero_shot_image_classification", "ZeroShotImageClassification",
+    ),
+}  # fmt: skip
 ALIASES = {
     "causal-lm": "text-generation",
     "image-feature-extraction": "feature-extraction",
@@ -40,6 +44,7 @@ def pipeline(
     *,
     tokenizer: Tokenizer | str | os.PathLike | None = None,
     image_processor: ImageProcessor | str | os.PathLike | None = None,
+    processor: ImageTextProcessor | str | os.PathLike | None = None,
     dtype: Any = None,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -59,6 +64,7 @@ def pipeline(
       model: a model, or the folder or repository of one.
       tokenizer: what to use in place of the model's own.
       image_processor: what to use in place of the model's own.
+      processor: of texts with images, likewise.
       dtype: of the parameters, as in `from_pretrained`, like the arguments that follow.
       revision: branch, tag or commit.
       token: of the Hub.
@@ -99,14 +105,17 @@ def pipeline(
         "cache_dir": cache_dir,
         "local_files_only": local_files_only,
     }
-    image = "pixel_values" in model.forward.task.inputs
-    return pipeline_class(name or known(model.task))(
-        model,
-        tokenizer=None if image else _own(Tokenizer, tokenizer, model, where),
-        image_processor=_own(ImageProcessor, image_processor, model, where) if image else None,
-        batch_size=batch_size,
-        **options,
-    )
+    kind, takes = pipeline_class(name or known(model.task)), model.forward.task.inputs
+    parts: dict[str, Any] = {}
+    if kind.pairs:
+        parts["processor"] = _own(ImageTextProcessor, processor, model, where)
+        parts["tokenizer"] = tokenizer and _own(Tokenizer, tokenizer, model, where)
+    else:
+        if "pixel_values" in takes:
+            parts["image_processor"] = _own(ImageProcessor, image_processor, model, where)
+        if "pixel_values" not in takes or "input_ids" in takes:
+            parts["tokenizer"] = _own(Tokenizer, tokenizer, model, where)
+    return kind(model, **parts, batch_size=batch_size, **options)
 
 
 def known(task: str) -> str:

@@ -59,6 +59,7 @@ class Pipeline:
     serves: ClassVar[str]
     takes: ClassVar[type] = TextOptions
     fields: ClassVar[tuple[str, ...]] = ("logits",)
+    pairs: ClassVar[bool] = False  # takes a processor of texts and images together
 
     def __init__(
         self,
@@ -176,7 +177,8 @@ class Pipeline:
         """The id that fills rows; the model's own, because some heads look for it."""
         known = (getattr(self.model.config, "pad_token_id", None), self.text.pad_token_id, 0)
         found = next(i for i in known if i is not None)
-        return found if 0 <= found < self.model.config.vocab_size else 0
+        limits = self.model.forward.architecture.module.limits(self.model.config)
+        return found if 0 <= found < limits.get("input_ids", found + 1) else 0
 
     @property
     def text(self) -> Tokenizer:

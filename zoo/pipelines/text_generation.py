@@ -36,11 +36,11 @@ class TextGeneration(Writer):
 
     def single(self, inputs: Any) -> bool:
         """Whether this is one text or one chat."""
-        return isinstance(inputs, str) or _is_chat(inputs)
+        return isinstance(inputs, str) or is_chat(inputs)
 
     def rows(self, item: Any, options: Options, where: str) -> list[Row]:
         """One row: the prompt's tokens."""
-        if _is_chat(item):
+        if is_chat(item):
             row = self.text.apply_chat_template(
                 list(item),
                 add_generation_prompt=item[-1]["role"] != "assistant",
@@ -56,8 +56,7 @@ class TextGeneration(Writer):
         limits = {self.new_tokens(row.length, options) for row in rows}
         if len(limits) > 1:  # rows near the end of the model's positions run by themselves
             return [self.forward([row], 1, options)[0] for row in rows]
-        longest = max(row.length for row in rows)
-        arrays = batches.tokens(rows, length=longest, batch=len(rows), pad=self.pad_id, left=True)
+        arrays = self.prompts(rows)
         piece = None
         if options.on_text:
             prompt = rows[0].inputs["input_ids"]
@@ -67,6 +66,11 @@ class TextGeneration(Writer):
         if piece is not None:
             piece.close()
         return [{"tokens": tokens} for tokens in new]
+
+    def prompts(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Prompts padded on the left."""
+        longest = max(row.length for row in rows)
+        return batches.tokens(rows, length=longest, batch=len(rows), pad=self.pad_id, left=True)
 
     def answer(self, item: Any, seen: Sequence[tuple[Row, dict]], options: Options) -> Any:
         """The continuations, behind their prompt where that is asked."""
@@ -102,7 +106,8 @@ class TextGeneration(Writer):
         return self.text.decode(list(new), skip_special_tokens=skip)
 
 
-def _is_chat(x: Any) -> bool:
+def is_chat(x: Any) -> bool:
+    """Whether something is a list of messages with a role and a content."""
     return (
         isinstance(x, list | tuple)
         and len(x) > 0

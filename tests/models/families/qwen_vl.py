@@ -21,12 +21,12 @@ TEXTS = {
     **{k: x for k, x in decoders.TINY.items() if k != "num_labels"}, **ROPE,
     "num_key_value_heads": 2,
 }  # fmt: skip
-SEEN: dict[str, Any] = {
+SEEN = {
     "depth": 2, "num_heads": 4, "in_channels": 3, "patch_size": 2, "spatial_merge_size": 2,
     "temporal_patch_size": 2,
 }  # fmt: skip
-SEEN2 = SEEN | {"embed_dim": 48, "hidden_size": 32, "mlp_ratio": 2}
-SEEN25 = SEEN | {
+SEEN2: dict[str, Any] = SEEN | {"embed_dim": 48, "hidden_size": 32, "mlp_ratio": 2}
+SEEN25: dict[str, Any] = SEEN | {
     "hidden_size": 48, "out_hidden_size": 32, "intermediate_size": 44, "window_size": 4,
     "fullatt_block_indexes": [1], "tokens_per_second": 3,
 }  # fmt: skip
@@ -204,7 +204,7 @@ FAMILIES = (
         published=PUBLISHED2, base="qwen2_vl-generation", ragged=ragged,
         values={
             "text_config": TEXT_VALUE, "image_token_id": 3, "video_token_id": 3,
-            "vision_config": qwen2_vl_vision.Config(**SEEN2 | {"depth": 1}),
+            "vision_config": qwen2_vl_vision.Config(**{**SEEN2, "depth": 1}),
         },
     ),
     Family(

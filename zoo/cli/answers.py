@@ -123,8 +123,10 @@ class Shown:
 
     def _text_generation(self, item: Any, answer: Any) -> None:
         for row in answer:
-            text = row.get("generated_text", row.get("generated_token_ids"))
+            text = next(x for key, x in row.items() if key.endswith(("_text", "_token_ids")))
             self.console.print(Text(str(text)), soft_wrap=True)
+
+    _text2text_generation = _summarization = _translation = _text_generation
 
     def _feature_extraction(self, item: Any, answer: Any) -> None:
         found = np.asarray(answer)

@@ -54,7 +54,7 @@ def show(
     check(task, asked)
     slow = "-" in inputs and sys.stdin.isatty()
     pipe = pipeline(
-        task,
+        asked.task or task,  # which may name languages
         model,
         dtype=dtype,
         batch_size=1 if slow else batch_size,

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ TASKS = {
     "multiple-choice": ("multiple_choice", "MultipleChoice"),
     "next-sentence": ("next_sentence", "NextSentence"),
     "text-generation": ("text_generation", "TextGeneration"),
+    "summarization": ("text2text", "Summarization"),
+    "translation": ("text2text", "Translation"),
+    "text2text-generation": ("text2text", "Text2TextGeneration"),  # the last names its models' own
     "image-classification": ("image_classification", "ImageClassification"),
     "image-text-to-text": ("image_text_to_text", "ImageTextToText"),
     "zero-shot-image-classification": (
@@ -35,7 +39,9 @@ ALIASES = {
     "image-feature-extraction": "feature-extraction",
     "ner": "token-classification",
     "sentiment-analysis": "text-classification",
+    "seq2seq-lm": "text2text-generation",
 }
+LANGUAGES = re.compile(r"translation_(\w+?)_to_(\w+)")
 
 
 def pipeline(
@@ -82,6 +88,8 @@ def pipeline(
       ValueError: no model, a model of another task, or one without tokenizer.
     """
     name = None if task is None else known(task)
+    if languages := LANGUAGES.fullmatch(task or ""):
+        options = {"src_lang": languages[1], "tgt_lang": languages[2], **options}
     if model is None:
         raise ValueError(
             f"model: found None, expected a model, a folder or a repository; there is no default "
@@ -124,7 +132,7 @@ def known(task: str) -> str:
     Raises:
       KeyError: there is no such task.
     """
-    name = ALIASES.get(task, task)
+    name = "translation" if LANGUAGES.fullmatch(str(task)) else ALIASES.get(task, task)
     if name not in TASKS:
         near = difflib.get_close_matches(str(task), [*TASKS, *ALIASES], n=3, cutoff=0.6)
         hint = f"nearest: {', '.join(near)}" if near else f"it is one of {', '.join(TASKS)}"

@@ -95,7 +95,7 @@ _CLASSES = {
     "MobileBertTokenizer": ("mobilebert",),
     "Qwen2Tokenizer": ("qwen2", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_moe", "qwen3_next"),
     "RobertaTokenizer": ("roberta", "roberta-prelayernorm", "bart", "longformer", "data2vec-text"),
-    "T5Tokenizer": ("t5", "mt5", "switch_transformers"),
+    "T5Tokenizer": ("t5", "mt5", "umt5", "switch_transformers"),
     "Wav2Vec2CTCTokenizer": ("wav2vec2", "hubert", "sew", "unispeech", "unispeech-sat", "wavlm"),
     "WhisperTokenizer": ("whisper",),
     "XLMRobertaTokenizer": ("xlm-roberta", "xmod"),

@@ -16,6 +16,7 @@ V3 = {
 }  # fmt: skip
 DISTANCE = {"attention.self.pos_key_proj.bias": SHIFT}
 KEY = {"attention.self.key_proj.bias": SHIFT}
+C2P = KEY | {"encoder.LayerNorm.bias": SHIFT}  # of the distances, which only queries see
 DEAD_BIAS = {"cls.predictions.bias": "with an untied decoder, the decoder has its own"}
 one = maker("deberta-v2", "DebertaV2", TINY, inputs=SENTENCES, dead=DISTANCE)
 bare = maker("deberta-v2", "DebertaV2", TINY, inputs=SENTENCES)
@@ -35,9 +36,9 @@ ROWS = (
             dead=DEAD_BIAS),
         bare("model-v3", "Model", V3, main=True),
         bare("model-shared-c2p", "Model", {"share_att_key": True, "pos_att_type": "c2p"},
-             dead=KEY),
+             dead=C2P),
         bare("model-shared-p2c", "Model", {"share_att_key": True, "pos_att_type": ["p2c"]}),
-        one("model-c2p", "Model", {"pos_att_type": ["c2p"]}, dead=KEY),
+        one("model-c2p", "Model", {"pos_att_type": ["c2p"]}, dead=C2P),
         bare("model-p2c", "Model", {"pos_att_type": "p2c"}),
         bare("model-absolute", "Model", {"relative_attention": False, "norm_rel_ebd": "none"},
              dead=KEY),

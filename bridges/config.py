@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from bridges import header, tensorfile
+from bridges import header, quantised, tensorfile
 from bridges.config_values import coerce, endless, meant, spelled
 from bridges.header import named, show
 from zoo import registry
@@ -56,7 +56,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = types.MappingProxyType(
         "mlp_bias": (False, None),
         "position_embedding_type": ("absolute", None),
         "pruned_heads": ({}, None),
-        "quantization_config": (None,),
         "rope_interleaved": (False, None),
         "sliding_window": (None,),
         "slow_but_exact": (False, None),
@@ -73,7 +72,6 @@ ADVICE: Mapping[str, str] = types.MappingProxyType(
         "add_cross_attention": "cross-attention is not supported here",
         "pruned_heads": "pruned heads are not supported; prune the weights and set "
         "num_attention_heads instead",
-        "quantization_config": "quantised checkpoints are not supported; use the original one",
     }
 )
 _NUMBER = re.compile(r"-?[0-9]{1,15}")
@@ -186,6 +184,12 @@ def _made(
             values[name] = value
         elif "rope_parameters" in fields and key in ROPE_KEYS:
             continue
+        elif key == "quantization_config":
+            if value is not None and (found := quantised.refusal(value)):
+                problems.append(
+                    f"{key}: such quantised checkpoints are not supported: {found}; use the "
+                    f"original one"
+                )
         elif key in NEUTRAL and key not in inert:
             if not any(value is v or value == v for v in NEUTRAL[key]):
                 advice = ADVICE.get(key, "it would change the arithmetic")
@@ -323,9 +327,11 @@ def dump(
 ) -> dict[str, Any]:
     """The inverse of `parse`: every original key survives, what changed is written anew.
 
-    `extra` are keys beside the Config, such as `architectures` and `dtype`.
+    `extra` are keys beside the Config, such as `architectures` and `dtype`. Nothing is said of how
+    the weights were quantised: they are written as they were read.
     """
     before = parse(arch, raw) if raw else None
+    raw = {k: v for k, v in raw.items() if k != "quantization_config" or v is None}
     if before is not None and before != config and hasattr(arch.module, "upgrade"):
         raw = arch.module.upgrade(raw)
     aliases = getattr(arch.module, "ALIASES", {})

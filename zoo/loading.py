@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bridges import checkpoint, hub, legacy, safetensors
+from bridges import checkpoint, hub, legacy, quantised, safetensors
 from bridges import config as configs
 from bridges.header import CheckpointError, named, show
 from bridges.repository import COMPANIONS, Origin, generation, licence, pooling
@@ -93,7 +93,8 @@ def from_pretrained(
         forward = forward._replace(pooling=pooling(folder))
     weights = hub.weights_files(repo, variant=variant, **where)
     folder = hub.snapshot(repo, weights.files, progress=bars, **where)
-    with _open(folder / weights.main, weights.format) as source:
+    with _open(folder / weights.main, weights.format) as file:
+        source = quantised.dequantised(file, raw.get("quantization_config"))
         forward, names = matching.resolve(forward, source, str(repo))
         dtypes = {name: source.names[at].dtype for name, at in names.found.items()}
         stored = checkpoint.common_dtype(source.names[at] for at in names.found.values())
@@ -109,6 +110,7 @@ def from_pretrained(
             draw=lambda some, kind: spec.init(key, some, dtype=kind, std=_std(forward.config)),
             bars=bars,
         )
+    own = {name for s in spec.leaves(specs) if s.dtype is not None for name in s.names}
     _report(forward, names, str(repo))
     if check_finite:
         _check_finite(specs, params, str(repo))
@@ -120,9 +122,11 @@ def from_pretrained(
         commit=hub.commit_of(folder),
         licence=licence(folder),
         dtype=stored.name if dtype is None else "",
-        dtypes=tuple((name, kind.name) for name, kind in sorted(dtypes.items()) if kind != stored)
-        if dtype is None
-        else (),
+        dtypes=tuple(
+            (name, kind.name)
+            for name, kind in sorted(dtypes.items())
+            if name in own or (dtype is None and kind != stored)
+        ),
     )
     return Model(params=params, forward=forward, layers=layers, origin=origin)
 

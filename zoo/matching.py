@@ -32,7 +32,7 @@ def resolve(
         prefix=task.prefix,
         prefixes={other.prefix for other in forward.architecture.tasks.values()},
         known=lambda: _optional(forward),
-        ignored=getattr(forward.architecture.module, "IGNORED", ()),
+        ignored=_ignored(forward),
         renamed=task.renamed,
         same=getattr(forward.architecture.module, "SAME", ()),
         where=where,
@@ -90,6 +90,14 @@ def _optional(forward: Forward) -> set[str]:
             names = checkpoint.spelled(names, forward.task.renamed)
             stems.append({_stem(name, task.prefix) for name in names})
     return set.union(*stems) - set.intersection(*stems)
+
+
+def _ignored(forward: Forward) -> tuple[str, ...]:
+    """Patterns of tensors that files carry and no class has; they may depend on the config."""
+    module = forward.architecture.module
+    if own := getattr(module, "ignored", None):
+        return own(forward.config)
+    return getattr(module, "IGNORED", ())
 
 
 def _stem(name: str, prefix: str) -> str:

@@ -17,6 +17,7 @@ MODULES = {
     "clip_text_model": "zoo.models.clip_text_model",
     "clip_vision_model": "zoo.models.clip_vision_model",
     "deberta-v2": "zoo.models.deberta_v2",
+    "deepseek_v3": "zoo.models.deepseek_v3",
     "detr": "zoo.models.detr",
     "dinov2": "zoo.models.dinov2",
     "distilbert": "zoo.models.distilbert",

@@ -48,11 +48,11 @@ def to_heads_specs(
     """A projection onto heads: `weight` `(heads, head_dim, embed)`, `bias` `(heads, head_dim)`.
 
     With `conv1d` the order is `(embed, heads, head_dim)`. `part` is that of a fused tensor which
-    several projections share: of its axis `n` where all heads of one precede those of the next, or
-    of another where each head's own stand together, along an axis between `n` and `d`.
+    several projections share: of its axis `n` where all heads of one precede those of the next, of
+    `d` where each head's own stand together, or of an axis between these where they are as large.
     """
     shape, axes = (heads, head_dim), (axis, "head_dim")
-    out = "(n d)" if part is None or part.axis == "n" else f"(n {part.axis} d)"
+    out = "(n d)" if part is None or part.axis in "nd" else f"(n {part.axis} d)"
     weight = ArraySpec(
         shape=(embed, *shape) if conv1d else (*shape, embed),
         axes=("embed", *axes) if conv1d else (*axes, "embed"),

@@ -108,6 +108,36 @@ def top_k_softmax(logits: Float[Array, "... x"], *, k: int) -> Routing:
     return Routing(jax.nn.softmax(best.astype(jnp.float32), axis=-1), experts)
 
 
+@op("group_top_k")
+def group_top_k(
+    logits: Float[Array, "... x"],
+    correction: Float[Array, " x"],
+    *,
+    k: int,
+    groups: int,
+    kept: int,
+    renormalise: bool,
+    scale: float,
+) -> Routing:
+    """The `k` best experts of the `kept` best of `groups` groups, weighted by sigmoids of logits.
+
+    `correction` [X] is added to rank experts, not to weigh them; a group is as good as its two
+    best. The weights are divided by their sum on request and multiplied by `scale`.
+    DeepSeek-AI 2024, arXiv:2412.19437.
+    """
+    scores = jax.nn.sigmoid(logits.astype(jnp.float32))
+    rank = scores + jnp.broadcast_to(correction, scores.shape)
+    grouped = rank.reshape(*rank.shape[:-1], groups, -1)
+    best = lax.top_k(grouped, min(2, grouped.shape[-1]))[0].sum(-1)
+    chosen = jax.nn.one_hot(lax.top_k(best, kept)[1], groups, dtype=bool).any(-2)
+    rank = jnp.where(chosen[..., None], grouped, -jnp.inf).reshape(rank.shape)
+    experts = lax.top_k(rank, k)[1]
+    weights = jnp.take_along_axis(scores, experts, axis=-1)
+    if renormalise:
+        weights = weights / (weights.sum(-1, keepdims=True) + 1e-20)
+    return Routing(weights * scale, experts)
+
+
 def jitter(x: jax.Array, key: jax.Array | None, *, noise: float) -> jax.Array:
     """Scales every element by a random factor of 1 - `noise` to 1 + `noise`; x without a key."""
     if key is None or noise == 0:

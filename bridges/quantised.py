@@ -38,10 +38,10 @@ def refusal(config: Any) -> str | None:
     if config.get("fmt", "e4m3") != "e4m3":
         return f"found fmt {show(config['fmt'])}, expected 'e4m3'"
     block = config.get("weight_block_size")
-    whole = isinstance(block, list | tuple) and len(block) == 2
-    if not whole or not all(isinstance(n, int) and n > 0 for n in block):
-        return f"found weight_block_size {show(block)}, expected two numbers of rows and columns"
-    return None
+    if isinstance(block, list | tuple) and len(block) == 2:
+        if all(isinstance(n, int) and n > 0 for n in block):
+            return None
+    return f"found weight_block_size {show(block)}, expected two numbers of rows and columns"
 
 
 def dequantised(source: Source, config: Mapping[str, Any] | None) -> Source:

@@ -96,7 +96,7 @@ def test_fp8_is_read_by_tiles(tmp_path: Path, dtype: str | None):
 
 @pytest.mark.parametrize("start", [0, 2, 30, 34, 118])
 def test_any_range_of_bytes(tmp_path: Path, start: int):
-    tensors = {"a.weight": RNG.normal(size=(10, 6)).astype(np.float32)}
+    tensors: dict[str, np.ndarray] = {"a.weight": RNG.normal(size=(10, 6)).astype(np.float32)}
     tiled("a.weight", tensors, 4, 4)
     tensors["b_blocks"] = RNG.integers(0, 256, (2, 3, 1, 16)).astype(np.uint8)
     tensors["b_scales"] = RNG.integers(120, 130, (2, 3, 1)).astype(np.uint8)

@@ -80,10 +80,10 @@ def specs(c: Config, *, layers: stack.Build = stack.loop) -> Tree:
     """Every parameter of the body."""
     bias = c.attention_bias
     dense = llama.block_specs(c, bias=bias, out_bias=bias, qk_norm=True)
-    sizes = {"embed": c.hidden_size, "hidden": c.moe_intermediate_size, "experts": c.num_experts}
+    width, hidden, experts = c.hidden_size, c.moe_intermediate_size, c.num_experts
     mixture = {
-        "router": moe.router_specs("gate", c.num_experts, c.hidden_size),
-        "experts": moe.gated_specs(**sizes),
+        "router": moe.router_specs("gate", experts, width),
+        "experts": moe.gated_specs(embed=width, hidden=hidden, experts=experts),
     }
     kinds = {"dense": dense, "sparse": dense | {"mlp": scope("mlp", mixture)}}
     return llama.body_specs(c, kinds.__getitem__, layers)

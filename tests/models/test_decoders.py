@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import matrix_case as cases
 import numpy as np
 import pytest
 from families import FAMILIES
@@ -19,13 +20,13 @@ LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0]
 def parse(model_type: str, changes: dict[str, Any]) -> Any:
     """The config of a tiny model."""
     arch = registry.architecture(model_type)
-    return configs.parse(arch, FAMILIES[model_type].tiny | changes)
+    return configs.parse(arch, {**FAMILIES[model_type].tiny, **changes})
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "kinds": ("gemma2", {"layer_types": ["full_attention"]},
               "layer_types: found 1 kinds, expected num_hidden_layers 3"),
-    "kind": ("gemma3_text", {"layer_types": ["chunked_attention"] * 7},
+    "kind": ("gemma3_text", {"layer_types": ["chunked_attention"] * 3},
              "layer_types: found chunked_attention, expected full_attention, sliding_attention"),
     "cap": ("gemma2", {"final_logit_softcapping": 0.0},
             "final_logit_softcapping: found 0.0, expected a number above 0"),
@@ -53,20 +54,25 @@ def test_configs_that_are_refused(name: str):
 
 
 def test_a_model_that_sees_later_tokens_has_no_use_for_a_cache():
-    model = zoo.from_config(
-        FAMILIES["gemma3_text"].tiny
-        | {"model_type": "gemma3_text", "use_bidirectional_attention": True}
-    )
+    tiny = FAMILIES["gemma3_text"].tiny
+    changes = {"model_type": "gemma3_text", "use_bidirectional_attention": True}
+    model = zoo.from_config({**tiny, **changes})
     ids = np.ones((1, 3), np.int32)
     with pytest.raises(ValueError, match="Gemma3TextModel: found a cache, but with use_bidirect"):
         model(input_ids=ids, cache=model.init_cache(1, 4))
 
 
 def test_gemma3_reads_a_period_and_two_thetas_as_a_kind_and_a_rotation_of_each_layer():
-    old = {"sliding_window_pattern": 3, "rope_theta": 900.0, "rope_local_base_freq": 50,
-           "rope_scaling": {"rope_type": "linear", "factor": 8.0}}  # fmt: skip
+    old = {
+        "sliding_window_pattern": 3,
+        "num_hidden_layers": 7,
+        "rope_theta": 900.0,
+        "rope_local_base_freq": 50,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    }
     kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
     new = {
+        "num_hidden_layers": 7,
         "layer_types": [*kinds, "sliding_attention"],
         "rope_parameters": {
             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 900.0},
@@ -78,7 +84,8 @@ def test_gemma3_reads_a_period_and_two_thetas_as_a_kind_and_a_rotation_of_each_l
 
 def test_phi3_writes_its_original_length_where_transformers_reads_it():
     arch = registry.architecture("phi3")
-    raw = FAMILIES["phi3"].tiny | {"original_max_position_embeddings": 20, "rope_parameters": LONG}
+    changes = {"original_max_position_embeddings": 20, "rope_parameters": LONG}
+    raw = {**FAMILIES["phi3"].tiny, **changes}
     config = configs.parse(arch, raw)
     assert config.rope_parameters.original_max_position_embeddings == 20
     changed = parse("phi3", raw | {"rope_parameters": LONG | {"rope_theta": 50.0}})
@@ -97,6 +104,15 @@ def test_phi3_writes_its_original_length_where_transformers_reads_it():
 def test_phi3_knows_the_names_that_longrope_had(old: str):
     scaling = {"type": old, **{k: v for k, v in LONG.items() if k != "rope_type"}}
     assert parse("phi3", {"rope_scaling": scaling}) == parse("phi3", {"rope_parameters": LONG})
+
+
+def test_a_prompt_beyond_the_original_length_has_the_frequencies_of_long_texts_from_its_start():
+    """However many pieces would fill the cache of a model whose frequencies do not grow."""
+    one = cases.case("phi3-causal-lm-long-crossing", 0.3)
+    ids = np.random.default_rng(0).integers(1, 99, (2, 20)).astype(np.int32)
+    given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    found = one.model.generate(**given, eos_token_id=None, pad_token_id=0, **cases.GREEDY)
+    np.testing.assert_array_equal(found, cases.generated(one, given))
 
 
 @pytest.mark.parametrize("by_head", [False, True])

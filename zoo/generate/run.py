@@ -19,6 +19,7 @@ from zoo.generate import loop, rules
 from zoo.generate.buckets import bucket, padded, room
 from zoo.generate.config import DEFAULT_NEW_TOKENS, GenerationConfig, combine
 from zoo.generate.prompt import Prompt, prompt, rounded
+from zoo.layers.rope import Rope, Ropes
 from zoo.spec import Tree
 
 GENERATES = ("causal-lm", "seq2seq-lm", "image-text-to-text", "automatic-speech-recognition")
@@ -165,7 +166,9 @@ def _started(
     else:
         shapes = _outputs(model, begin, {})
         slots, piece = room(length - 1, new)
-        piece = padded(length - 1, piece) if begin.beside else piece
+        rope = getattr(forward.config, "rope_parameters", None)
+        whole = begin.beside or (isinstance(rope, Rope | Ropes) and rope.grows)
+        piece = padded(length - 1, piece) if whole else piece
         cache = model.init_cache(len(begin.ids), slots)
     for inputs in _pieces(begin, piece):
         cache = loop.fill(model.params, cache, inputs, **static)

@@ -59,6 +59,11 @@ class Rope:
                 f"{', '.join(sorted(extra))}; remove the keys or correct the type"
             )
 
+    @property
+    def grows(self) -> bool:
+        """Whether the frequencies depend on the length of the text."""
+        return self.rope_type in ("dynamic", "longrope")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MRope(Rope):
@@ -263,6 +268,11 @@ class Ropes:
 
     full_attention: Rope = DEFAULT
     sliding_attention: Rope = DEFAULT
+
+    @property
+    def grows(self) -> bool:
+        """Whether frequencies of any kind of layer depend on the length of the text."""
+        return self.full_attention.grows or self.sliding_attention.grows
 
 
 class Rotation(NamedTuple):

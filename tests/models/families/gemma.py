@@ -51,8 +51,7 @@ ROWS2 = (
        {"rope_theta": 100.0, "cache_implementation": "hybrid", "hidden_act": "gelu_pytorch_tanh"},
        as_written=True),
 )  # fmt: skip
-TINY3 = TINY | {"num_hidden_layers": 7}
-PATTERN = {"sliding_window_pattern": 2, "num_hidden_layers": 3}
+TINY3 = TINY | {"sliding_window_pattern": 2}
 one3, lm3 = makers("gemma3_text", "Gemma3", TINY3)
 ROPES = {
     "full_attention": {"rope_type": "linear", "rope_theta": 900.0, "factor": 8.0},
@@ -63,7 +62,8 @@ ROWS3 = (
     one3("model", "TextModel", main=True),
     one3("causal-lm", "ForCausalLM", main=True, decodes=True),
     one3("sequence", "TextForSequenceClassification", main=True),
-    *gemma("gemma3_text", "Gemma3", TINY | PATTERN),
+    *gemma("gemma3_text", "Gemma3", TINY3),
+    lm3("period-of-six", {"sliding_window_pattern": 6, "num_hidden_layers": 7}, decodes=True),
     lm3("ropes", {"rope_parameters": ROPES}, decodes=True),
     lm3("capped", CAPS),
     lm3("both-directions", BOTH, causal=False),
@@ -112,7 +112,7 @@ FAMILIES = (
         base="gemma3_text-causal-lm",
         shows={"num_labels": "gemma3_text-sequence", "pad_token_id": "gemma3_text-sequence"},
         values=VALUES | {
-            "final_logit_softcapping": 0.1, "layer_types": ("full_attention",) * 7,
+            "final_logit_softcapping": 0.1, "layer_types": ("full_attention",) * 3,
             "rope_parameters": Ropes(sliding_attention=Rope(rope_theta=7.0)),
         },
     ),

@@ -15,7 +15,10 @@ with install_import_hook("zoo.layers", "beartype.beartype"):
 text = dict(vocab_size=31, hidden_size=16, num_hidden_layers=2, num_attention_heads=4)
 gated = dict(intermediate_size=24, num_key_value_heads=2)
 yarn = dict(rope_type="yarn", rope_theta=1e4, factor=2.0, original_max_position_embeddings=8)
+coder = dict(layers=2, attention_heads=4, ffn_dim=24)
 configs = {
+    "bart": dict(vocab_size=31, d_model=16, **{f"{part}_{key}": x for key, x in coder.items()
+                                               for part in ("encoder", "decoder")}),
     "bert": dict(text, intermediate_size=24, position_embedding_type="relative_key_query"),
     "deberta-v2": dict(text, intermediate_size=24, relative_attention=True, position_buckets=4,
                        pos_att_type="c2p|p2c", conv_kernel_size=3),
@@ -35,6 +38,8 @@ configs = {
     "qwen2": dict(text, **gated),
     "qwen3": dict(text, **gated, head_dim=6),
     "roberta": dict(text, intermediate_size=24),
+    "t5": dict(vocab_size=31, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=4),
+    "umt5": dict(vocab_size=31, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=4),
     "vit": dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24,
                 image_size=8, patch_size=4),
 }
@@ -45,6 +50,8 @@ for model_type, config in configs.items():
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         if model_type == "vit":
             given = {"pixel_values": np.ones((2, 3, 8, 8), np.float32)}
+        if model.forward.task.crosses:
+            given["decoder_input_ids"] = ids[:, :5]
         drops = "dropout_key" in model.forward.task.inputs
         key = {"dropout_key": jax.random.key(0)} if drops else {}
         run = lambda p, given: model.apply(p, **given, **key)

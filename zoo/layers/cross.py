@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
 
 from zoo.layers import linear, stack
 from zoo.layers.attention import KVCache, attention
@@ -50,7 +51,10 @@ def cache_specs(
 
 
 def see(
-    layers: Tree, output: jax.Array | None, valid: jax.Array | None, cache: Cache | None
+    layers: Tree,
+    output: Float[Array, "b s e"] | None,
+    valid: Shaped[Array, "..."] | None,
+    cache: Cache | None,
 ) -> tuple[Seen, Cache | None]:
     """Keys and values of an encoder's output [B, S, E], and the cache that remembers them.
 
@@ -97,14 +101,14 @@ def _put(room: jax.Array, x: jax.Array) -> jax.Array:
 
 def attend(
     p: Tree,
-    x: jax.Array,
+    x: Float[Array, "b t e"],
     seen: KVCache,
-    mask: jax.Array | None,
+    mask: Bool[Array, "#b 1 1 s"] | None,
     key: jax.Array | None = None,
     *,
     scale: float | None = None,
     rate: float = 0.0,
-) -> jax.Array:
+) -> Float[Array, "b t e"]:
     """x [B, T, E] and what a layer has `seen` -> [B, T, E]; `p` is of `attention.specs`."""
     q = linear.to_heads(p["q"], x)
     size = q.shape[-1] ** -0.5 if scale is None else scale

@@ -53,6 +53,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = types.MappingProxyType(
         "attention_bias": (False, None),
         "cross_attention_hidden_size": (None,),
         "is_encoder_decoder": (False, None),
+        "lm_head_bias": (False, None),
         "mlp_bias": (False, None),
         "position_embedding_type": ("absolute", None),
         "pruned_heads": ({}, None),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import export
 
 import zoo
 from zoo import spec
@@ -138,3 +139,27 @@ def test_one_program_serves_every_step():
     for _ in range(5):
         _, cache = step(jnp.ones((BATCH, 1, EMBED)), cache)
     assert len(traced) == 1
+
+
+def test_a_program_for_any_number_of_tokens():
+    """With T symbolic, one token takes the way of several and comes to the same."""
+
+    def step(x, layers, valid, length):
+        cache = caching.Cache(layers=layers, valid=valid, length=length)
+        y, cache = attend(x, None, cache, 3)
+        return y, cache and cache.layers
+
+    (size,) = export.symbolic_shape("t", constraints=["t <= 9"])
+    cache = empty(3, 9)
+    state = (cache.layers, cache.valid, cache.length)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    x = jax.ShapeDtypeStruct((BATCH, size, EMBED), jnp.float32)
+    program = export.export(jax.jit(step))(x, *shapes)
+    for count in (1, 2, 5):
+        new = np.random.default_rng(count).normal(size=(BATCH, count, EMBED)).astype(np.float32)
+        for found, wanted in zip(
+            jax.tree.leaves(program.call(new, *state)),
+            jax.tree.leaves(step(new, *state)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)

@@ -25,7 +25,7 @@ from zoo.spec import Tree, scope
 
 __all__ = ["IGNORED", "TASKS", "Config", "apply", "cache_specs", "limits", "specs"]
 
-INERT = ("embd_pdrop",)  # read, but not applied, by transformers
+INERT = ("embd_pdrop", "full_attn_mod", "interpolate_factor")  # transformers applies none of them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

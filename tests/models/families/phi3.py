@@ -62,6 +62,20 @@ PUBLISHED = {
          "rope_theta": 10000.0, "sliding_window": 2047, "tie_word_embeddings": False,
          "vocab_size": 32064},
     ),
+    "Phi-4-mini-instruct": (
+        "Phi3ForCausalLM", 3_836_021_760,
+        {"model_type": "phi3", "attention_bias": False, "attention_dropout": 0.0,
+         "embd_pdrop": 0.0, "full_attn_mod": 1, "hidden_act": "silu", "hidden_size": 3072,
+         "intermediate_size": 8192, "interpolate_factor": 1, "lm_head_bias": False,
+         "max_position_embeddings": 131072, "mlp_bias": False, "num_attention_heads": 24,
+         "num_hidden_layers": 32, "num_key_value_heads": 8,
+         "original_max_position_embeddings": 4096, "pad_token_id": 199999,
+         "partial_rotary_factor": 0.75, "resid_pdrop": 0.0, "rms_norm_eps": 1e-5,
+         "rope_scaling": {"long_factor": [1.0] * 48, "short_factor": [1.0] * 48,
+                          "type": "longrope"},
+         "rope_theta": 10000.0, "sliding_window": 262144, "tie_word_embeddings": True,
+         "vocab_size": 200064},
+    ),
 }  # fmt: skip
 FAMILIES = (
     Family(

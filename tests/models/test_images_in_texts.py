@@ -1,5 +1,6 @@
 """Images inside texts: as many places as vectors, or an error that counts both."""
 
+import dataclasses
 from typing import Any
 
 import hypothesis
@@ -80,6 +81,23 @@ def test_a_grid_that_cannot_be_merged():
     model, inputs = given("qwen2_5_vl-generation")
     inputs["image_grid_thw"] = inputs["image_grid_thw"] * 0 + [[1, 1, 16], [1, 2, 4], [1, 4, 2]]
     with pytest.raises(ValueError, match="multiples of spatial_merge_size 2"):
+        model(**inputs)
+
+
+@pytest.mark.parametrize("id", ["qwen2_vl-generation", "qwen2_5_vl-seconds"])
+def test_ids_tell_what_is_an_image(id: str):
+    model, inputs = given(id)
+    expected = model(**inputs).logits
+    del inputs["mm_token_type_ids"]
+    np.testing.assert_array_equal(model(**inputs).logits, expected)
+
+
+def test_a_tower_of_another_width():
+    model, inputs = given("qwen2_vl-generation")
+    tower = dataclasses.replace(model.config.vision_config, hidden_size=40)
+    config = dataclasses.replace(model.config, vision_config=tower)
+    model = dataclasses.replace(model, forward=model.forward._replace(config=config))
+    with pytest.raises(ValueError, match="vectors of width 40, expected hidden_size 32"):
         model(**inputs)
 
 

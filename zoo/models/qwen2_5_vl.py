@@ -89,9 +89,6 @@ class Config:
     video_token_id: int = 151656
     tie_word_embeddings: bool = False
 
-    def __post_init__(self):
-        qwen2_vl.check_widths(self)
-
     hidden_size = qwen2_vl.Config.hidden_size
     initializer_range = qwen2_vl.Config.initializer_range
 

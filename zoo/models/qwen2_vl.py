@@ -88,9 +88,6 @@ class Config:
     video_token_id: int = 151656
     tie_word_embeddings: bool = False
 
-    def __post_init__(self):
-        check_widths(self)
-
     @property
     def hidden_size(self) -> int:
         """Width of the text."""
@@ -100,19 +97,6 @@ class Config:
     def initializer_range(self) -> float:
         """Spread of initial weights."""
         return self.text_config.initializer_range
-
-
-def check_widths(c: Any) -> None:
-    """Checks that the tower ends where the decoder begins.
-
-    Raises:
-      ValueError: their widths differ.
-    """
-    if c.vision_config.out != c.text_config.hidden_size:
-        raise ValueError(
-            f"vision_config: gives vectors of width {c.vision_config.out}, expected hidden_size "
-            f"{c.text_config.hidden_size} of the text"
-        )
 
 
 ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
@@ -166,6 +150,11 @@ def check_inputs(c: Any, arrays: Mapping[str, Any], where: str) -> None:
             continue
         if missing := [name for name in (pixels, grids) if name not in arrays]:
             raise ValueError(f"{where}: found no {missing[0]}, expected it beside {what}s")
+        if see.out != c.hidden_size:  # so by default
+            raise ValueError(
+                f"{where}: vision_config gives vectors of width {see.out}, expected hidden_size "
+                f"{c.hidden_size} of the text; correct the config"
+            )
         x, grid = arrays[pixels], arrays[grids]
         if x.shape[1] != width:
             raise ValueError(
@@ -230,7 +219,7 @@ def places_of(
     `types` int [B, T] tells text (0), images (1) and videos (2) where the ids do not; `seconds`
     float [N] is the time from frame to frame of each video.
     """
-    told = (ids == c.image_token_id) + 2 * (ids == c.video_token_id)
+    told = jnp.where(ids == c.image_token_id, 1, jnp.where(ids == c.video_token_id, 2, 0))
     rate = getattr(c.vision_config, "tokens_per_second", None)
     interval = None
     if rate is not None and grids[1] is not None:

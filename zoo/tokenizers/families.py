@@ -82,7 +82,7 @@ FAMILIES: dict[str, Family] = {
 _CLASSES = {
     "AlbertTokenizer": ("albert", "yoso"),
     "BertTokenizer": ("bert", "convbert", "electra", "ernie", "layoutlm", "megatron-bert"),
-    "CLIPTokenizer": ("clip",),
+    "CLIPTokenizer": ("clip", "clip_text_model"),
     "CamembertTokenizer": ("camembert",),
     "DebertaTokenizer": ("deberta",),
     "DebertaV2Tokenizer": ("deberta-v2",),
@@ -90,10 +90,12 @@ _CLASSES = {
     "GPT2Tokenizer": ("gpt2", "gpt_neo", "gptj", "opt", "phi", "starcoder2", "codegen"),
     "GPTNeoXTokenizer": ("gpt_neox", "olmo", "mamba", "mamba2", "mpt", "rwkv"),
     "GemmaTokenizer": ("gemma", "gemma2", "gemma3", "gemma3_text", "recurrent_gemma", "t5gemma"),
-    "LlamaTokenizer": ("llama", "mistral", "mixtral", "phi3"),
+    "LlamaTokenizer": ("llama", "llava", "mistral", "mixtral", "phi3"),
     "MPNetTokenizer": ("mpnet",),
     "MobileBertTokenizer": ("mobilebert",),
-    "Qwen2Tokenizer": ("qwen2", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_moe", "qwen3_next"),
+    "Qwen2Tokenizer": (
+        *("qwen2", "qwen2_5_vl", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_moe", "qwen3_next"),
+    ),
     "RobertaTokenizer": ("roberta", "roberta-prelayernorm", "bart", "longformer", "data2vec-text"),
     "T5Tokenizer": ("t5", "mt5", "umt5", "switch_transformers"),
     "Wav2Vec2CTCTokenizer": ("wav2vec2", "hubert", "sew", "unispeech", "unispeech-sat", "wavlm"),

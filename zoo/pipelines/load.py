@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import loading
 from zoo.model import Model
-from zoo.processors import ImageProcessor, ImageTextProcessor
+from zoo.processors import FeatureExtractor, ImageProcessor, ImageTextProcessor
 from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ TASKS = {
     "zero-shot-image-classification": (
         "zero_shot_image_classification", "ZeroShotImageClassification",
     ),
+    "automatic-speech-recognition": ("speech_recognition", "SpeechRecognition"),
+    "audio-classification": ("audio_classification", "AudioClassification"),
 }  # fmt: skip
 ALIASES = {
     "causal-lm": "text-generation",
@@ -51,6 +53,7 @@ def pipeline(
     tokenizer: Tokenizer | str | os.PathLike | None = None,
     image_processor: ImageProcessor | str | os.PathLike | None = None,
     processor: ImageTextProcessor | str | os.PathLike | None = None,
+    feature_extractor: FeatureExtractor | str | os.PathLike | None = None,
     dtype: Any = None,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -62,7 +65,7 @@ def pipeline(
     batch_size: int = 8,
     **options: Any,
 ) -> "Pipeline":
-    """A function from texts or images to answers.
+    """A function from texts, images or recordings to answers.
 
     Args:
       task: a key of `TASKS`, or another name that transformers has for one; that of the model if
@@ -71,6 +74,7 @@ def pipeline(
       tokenizer: what to use in place of the model's own.
       image_processor: what to use in place of the model's own.
       processor: of texts with images, likewise.
+      feature_extractor: what to use in place of the model's own.
       dtype: of the parameters, as in `from_pretrained`, like the arguments that follow.
       revision: branch, tag or commit.
       token: of the Hub.
@@ -123,6 +127,8 @@ def pipeline(
             parts["image_processor"] = _own(ImageProcessor, image_processor, model, where)
         if "pixel_values" not in takes or "input_ids" in takes:
             parts["tokenizer"] = _own(Tokenizer, tokenizer, model, where)
+    if {"input_values", "input_features"} & set(takes):
+        parts["feature_extractor"] = _own(FeatureExtractor, feature_extractor, model, where)
     return kind(model, **parts, batch_size=batch_size, **options)
 
 

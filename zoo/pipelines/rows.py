@@ -14,7 +14,8 @@ class Row(NamedTuple):
     """What the model sees at once: part of an input, one input, or one of its choices.
 
     Attributes:
-      inputs: name -> T integers; or `pixel_values` -> an array [C, H, W].
+      inputs: name -> T integers; or `pixel_values` -> an array [C, H, W], `input_values` -> samples
+        [S], `input_features` -> an array [M, F].
       info: whatever the answer needs to be told.
     """
 
@@ -23,8 +24,9 @@ class Row(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Number of tokens, 0 for an image."""
-        return len(self.inputs["input_ids"]) if "input_ids" in self.inputs else 0
+        """Number of tokens or samples, 0 for an image."""
+        long = next((x for n, x in self.inputs.items() if n in ("input_ids", "input_values")), ())
+        return len(long)
 
 
 def places(count: int, batch_size: int) -> int:
@@ -62,3 +64,20 @@ def images(rows: Sequence[Row], *, batch: int) -> dict[str, np.ndarray]:
     """Rows of images -> `pixel_values` [batch, C, H, W]; the last one is repeated."""
     pixels = [row.inputs["pixel_values"] for row in rows]
     return {"pixel_values": np.stack(pixels + pixels[-1:] * (batch - len(pixels)))}
+
+
+def samples(rows: Sequence[Row], *, length: int, batch: int) -> dict[str, np.ndarray]:
+    """Rows of samples -> `input_values` [batch, length] and its mask; the last one is repeated."""
+    values = np.zeros((batch, length), np.float32)
+    mask = np.zeros((batch, length), np.int32)
+    for i in range(batch):
+        row = rows[min(i, len(rows) - 1)]
+        values[i, : row.length] = row.inputs["input_values"]
+        mask[i, : row.length] = 1
+    return {"input_values": values, "attention_mask": mask}
+
+
+def spectra(rows: Sequence[Row], *, batch: int) -> dict[str, np.ndarray]:
+    """Rows of spectrograms -> `input_features` [batch, M, F]; the last one is repeated."""
+    found = [row.inputs["input_features"] for row in rows]
+    return {"input_features": np.stack(found + found[-1:] * (batch - len(found)))}

@@ -15,7 +15,7 @@ from zoo.model import Model
 from zoo.pipelines import rows as batches
 from zoo.pipelines.rows import Row
 from zoo.pipelines.scores import check_count
-from zoo.processors import ImageProcessor
+from zoo.processors import FeatureExtractor, ImageProcessor
 from zoo.tokenizers import BatchEncoding, Tokenizer
 
 AHEAD = 16  # batches of a list that are sorted by length together
@@ -53,6 +53,7 @@ class Pipeline:
       model: the model.
       tokenizer: for text.
       image_processor: for images.
+      feature_extractor: for recordings.
     """
 
     task: ClassVar[str]
@@ -67,16 +68,18 @@ class Pipeline:
         *,
         tokenizer: Tokenizer | None = None,
         image_processor: ImageProcessor | None = None,
+        feature_extractor: FeatureExtractor | None = None,
         batch_size: int = 8,
         **options: Any,
     ):
-        """Binds a model of the right task to its tokenizer or image processor.
+        """Binds a model of the right task to what makes arrays of its inputs.
 
         Raises:
           TypeError: an option that the task does not have.
           ValueError: a model of another task, or an option's value that makes no sense.
         """
         self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
+        self.feature_extractor = feature_extractor
         if model.task != self.serves:
             raise ValueError(
                 f"{self.task}: found {model.forward.class_name}, a model for {model.task}; load it "

@@ -1,4 +1,4 @@
-"""Processors: images in, the arrays that a model takes out, as a repository's own settings say.
+"""Processors: images or recordings in, the arrays that a model takes out, as its own settings say.
 
 `Processor.from_pretrained` reads a repository and returns the processor that belongs to it.
 """
@@ -9,15 +9,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.processors.audio import FeatureExtractor
     from zoo.processors.auto import Processor
     from zoo.processors.features import Features
     from zoo.processors.image import ImageProcessor
     from zoo.processors.pairs import ImageTextProcessor
     from zoo.processors.patches import PatchProcessor
 
-__all__ = ["Features", "ImageProcessor", "ImageTextProcessor", "PatchProcessor", "Processor"]
+__all__ = [
+    "FeatureExtractor",
+    "Features",
+    "ImageProcessor",
+    "ImageTextProcessor",
+    "PatchProcessor",
+    "Processor",
+]
 
 _HOMES = {
+    "FeatureExtractor": "audio",
     "Features": "features",
     "ImageProcessor": "image",
     "ImageTextProcessor": "pairs",

@@ -11,6 +11,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 import zoo
+from zoo.pipelines.whisper import read
 
 RATE = 16000
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLU'"]
@@ -89,6 +90,7 @@ def whisper(tmp_path_factory) -> Path:
     tokenizer(folder)
     transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=1).save_pretrained(folder)
     settings = json.loads((folder / "generation_config.json").read_text())
+    settings.pop("_from_model_config", None)  # or transformers would not read the rest
     ids = {token: END + 1 + i for i, token in enumerate(NAMED)}
     settings |= {
         "is_multilingual": True, "lang_to_id": {t: ids[t] for t in ("<|en|>", "<|fr|>")},
@@ -161,6 +163,37 @@ def test_times_are_those_of_transformers(whisper, chunk):
         for times in (None, True):
             found = ours(x, return_timestamps=times, **call)
             assert found == theirs(x.copy(), return_timestamps=times, **call)
+
+
+def test_pieces_of_a_text_are_joined_as_transformers_joins_them(whisper):
+    ours = zoo.Tokenizer.from_pretrained(whisper)
+    theirs = transformers.AutoTokenizer.from_pretrained(whisper)
+    rng = np.random.default_rng(0)
+    for n in range(60):
+        text = rng.integers(30, 60, 80)
+        pieces = []
+        for i in range(n % 4 + 1):
+            part = [int(t) for t in text[i * 9 : i * 9 + rng.integers(2, 14)]]
+            for _ in range(rng.integers(0, 7)):
+                time = SILENT + 1 + int(rng.integers(0, TIMES))
+                at = int(rng.integers(0, len(part) + 1))
+                part[at:at] = [time] * int(rng.integers(1, 3))
+            if n % 5 == 0:
+                part.insert(0, END + 2 + int(rng.integers(0, 2)))
+            last = i == n % 4
+            pieces.append((part, (1.0, 0.15 * (i > 0), 0.2 * (not last)) if n % 3 else None))
+        outputs = [
+            {"tokens": np.asarray([part])} | ({"stride": stride} if stride else {})
+            for part, stride in pieces
+        ]
+        for times in (None, True):
+            for tongue in (False, True):
+                expected, more = theirs._decode_asr(
+                    [dict(one) for one in outputs], return_timestamps=times,
+                    return_language=tongue, time_precision=0.02,
+                )  # fmt: skip
+                found = read(ours, pieces, precision=0.02, timestamps=bool(times), language=tongue)
+                assert found == {"text": expected, **more}, (n, pieces)
 
 
 def test_labels_are_those_of_transformers(tmp_path):

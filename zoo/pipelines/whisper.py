@@ -65,14 +65,14 @@ def read(
     """
     state, special = _Reader(tokenizer), set(tokenizer.all_special_ids)
     first = tokenizer.convert_tokens_to_ids(SILENT) + 1
-    offset = 0.0
+    offset, skip = 0.0, False
     for tokens, stride in pieces:
         size, left, right = stride or (0.0, 0.0, 0.0)
         offset -= left
         least = left / precision + first
         late = _late(tokens, first, precision, size - right) if right else None
         current: list[int] = []
-        skip, highest, previous, passed = False, 0.0, 0.0, 0.0
+        highest = previous = passed = 0.0
         for i, token in enumerate(tokens):
             if token in special:
                 found = LANGUAGES.get(tokenizer.decode([token])[2:-2])

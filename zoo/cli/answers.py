@@ -16,7 +16,8 @@ MATRIX = 9  # sentences at most in a table of similarities
 
 def stream(pipe: Any, text: str, options: Mapping[str, Any], console: Console) -> None:
     """Shows a generated text while it is written."""
-    before = [text] if options.get("return_full_text", True) else []
+    full = getattr(pipe.options, "return_full_text", False)
+    before = [text] if options.get("return_full_text", full) else []
 
     waiting = err().status("Running")
 
@@ -71,8 +72,33 @@ class Shown:
     def _text_classification(self, item: Any, answer: Any) -> None:
         self._scores(answer, ("label", "label"))
 
+    _audio_classification = _text_classification
     _image_classification = _text_classification
     _next_sentence = _text_classification
+    _zero_shot_image_classification = _text_classification
+
+    def _object_detection(self, item: Any, answer: Any) -> None:
+        if not answer:
+            self.console.print(Text("nothing found", DIM))
+            return
+        corners = ("xmin", "ymin", "xmax", "ymax")
+        places = [", ".join(f"{round(row['box'][k])}" for k in corners) for row in answer]
+        rows = [row | {"box": place} for row, place in zip(answer, places, strict=True)]
+        self._scores(rows, ("label", "label"), ("box", "left, top, right, bottom"))
+
+    def _image_segmentation(self, item: Any, answer: Any) -> None:
+        shares = [f"{(np.asarray(row['mask']) > 0).mean():.1%}" for row in answer]
+        grid = table("label", ("of the image", RIGHT), ("score", RIGHT))
+        for row, share in zip(answer, shares, strict=True):
+            score = "" if row.get("score") is None else f"{row['score']:.4f}"
+            grid.add_row(Text(row["label"], NAME), share, score)
+        self.console.print(grid)
+
+    def _automatic_speech_recognition(self, item: Any, answer: Any) -> None:
+        self.console.print(Text(answer["text"].strip()), soft_wrap=True)
+        for part in answer.get("chunks", ()):
+            start, end = ("" if x is None else f"{x:.2f}" for x in part["timestamp"])
+            self.console.print(Text(f"{start:>8} {end:>8}  ", DIM) + Text(part["text"].strip()))
 
     def _multiple_choice(self, item: Any, answer: Any) -> None:
         self._scores(answer, ("choice", "choice"))
@@ -123,10 +149,11 @@ class Shown:
 
     def _text_generation(self, item: Any, answer: Any) -> None:
         for row in answer:
-            text = next(x for key, x in row.items() if key.endswith(("_text", "_token_ids")))
+            text = row.get("generated_text", next(iter(row.values())))
             self.console.print(Text(str(text)), soft_wrap=True)
 
-    _text2text_generation = _summarization = _translation = _text_generation
+    _image_text_to_text = _text_generation
+    _summarization = _text2text_generation = _translation = _text_generation
 
     def _feature_extraction(self, item: Any, answer: Any) -> None:
         found = np.asarray(answer)

@@ -65,7 +65,8 @@ def show(
         options = {"return_sentence": True} | options
     console = out()
     alone = len(inputs) == 1 and inputs[0] != "-"
-    if task == "text-generation" and alone and not json and not options.get("return_tensors"):
+    streams = hasattr(pipe.options, "on_text") and not options.get("return_tensors")
+    if streams and alone and not json:
         answers.stream(pipe, inputs[0], options, console)
         return
     kept, whole = itertools.tee(items(task, inputs, asked))

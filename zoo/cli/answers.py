@@ -14,10 +14,10 @@ RIGHT = {"justify": "right", "no_wrap": True}
 MATRIX = 9  # sentences at most in a table of similarities
 
 
-def stream(pipe: Any, text: str, options: Mapping[str, Any], console: Console) -> None:
+def stream(pipe: Any, item: Any, options: Mapping[str, Any], console: Console) -> None:
     """Shows a generated text while it is written."""
     full = getattr(pipe.options, "return_full_text", False)
-    before = [text] if options.get("return_full_text", full) else []
+    before = [item] if isinstance(item, str) and options.get("return_full_text", full) else []
 
     waiting = err().status("Running")
 
@@ -28,7 +28,7 @@ def stream(pipe: Any, text: str, options: Mapping[str, Any], console: Console) -
         console.print(Text(part), end="", soft_wrap=True)
 
     with waiting:
-        pipe(text, on_text=piece, **options)
+        pipe(item, on_text=piece, **options)
     piece("")
     console.print()
 
@@ -190,6 +190,6 @@ class Shown:
 
 def _title(item: Any) -> str:
     if isinstance(item, Mapping):
-        parts = (item.get("question"), item.get("text"), item.get("text_pair"))
+        parts = (item.get(name) for name in ("question", "images", "text", "text_pair"))
         return "  +  ".join(part for part in parts if part)
     return str(item)

@@ -126,7 +126,8 @@ def run(
     context: typer.Context,
     model: Model,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Texts or image files; - reads lines.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Texts, or files of images or sound; - reads lines."),
     ],
     task: Annotated[
         str | None,
@@ -135,7 +136,7 @@ def run(
         ),
     ] = None,
     pair: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The second text of every input.")
+        str | None, typer.Option(metavar="TEXT", help="The text beside every input.")
     ] = None,
     context_: Annotated[
         str | None,
@@ -143,7 +144,7 @@ def run(
     ] = None,
     choices: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="A continuation to choose from; give several."),
+        typer.Option(metavar="TEXT", help="What to choose from; give several."),
     ] = None,
     top_k: Annotated[int | None, typer.Option(metavar="N", help="How many answers.")] = None,
     max_new_tokens: Annotated[

@@ -67,7 +67,7 @@ def show(
     alone = len(inputs) == 1 and inputs[0] != "-"
     streams = hasattr(pipe.options, "on_text") and not options.get("return_tensors")
     if streams and alone and not json:
-        answers.stream(pipe, inputs[0], options, console)
+        answers.stream(pipe, next(items(task, inputs, asked)), options, console)
         return
     kept, whole = itertools.tee(items(task, inputs, asked))
     shown = answers.Shown(task, console, alone, pipe.model)
@@ -122,6 +122,8 @@ def chosen(task: str, asked: Asked) -> dict[str, Any]:
             given[name.strip()] = json_.loads(value)
         except ValueError:
             given[name.strip()] = value
+    if task == "zero-shot-image-classification":
+        given["candidate_labels"] = list(asked.choices)
     for name in ("top_k", "max_new_tokens"):
         if getattr(asked, name) is not None:
             given[name] = getattr(asked, name)
@@ -138,7 +140,13 @@ def check(task: str, asked: Asked) -> None:
     Raises:
       UsageError: it has not.
     """
-    needs = {"next-sentence": "pair", "question-answering": "context", "multiple-choice": "choices"}
+    needs = {
+        "image-text-to-text": "pair",
+        "multiple-choice": "choices",
+        "next-sentence": "pair",
+        "question-answering": "context",
+        "zero-shot-image-classification": "choices",
+    }
     for name in ("pair", "context", "choices"):
         given, needed = bool(getattr(asked, name)), needs.get(task) == name
         if needed and not given:
@@ -155,6 +163,8 @@ def items(task: str, inputs: Sequence[str], asked: Asked) -> Iterator[Any]:
                 yield {"question": one, "context": asked.context}
             elif task == "multiple-choice":
                 yield {"text": one, "choices": list(asked.choices)}
+            elif task == "image-text-to-text":
+                yield {"images": one, "text": asked.pair}
             elif asked.pair is not None:
                 yield {"text": one, "text_pair": asked.pair}
             else:

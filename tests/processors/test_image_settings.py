@@ -113,13 +113,14 @@ def test_resampling_names(mode):
     ("values", "message"),
     [
         ({"do_pad": True}, r"1 unsupported key\(s\): do_pad=True"),
-        ({"crop_pct": 0.9, "a": 1, "b": 2, "c": 3}, r"4 unsupported key\(s\): a=1, b=2, c=3;"),
+        ({"crop": 0.9, "a": 1, "b": 2, "c": 3}, r"4 unsupported key\(s\): a=1, b=2, c=3;"),
         ({"do_resiz": False}, "do_resiz=False"),
         ({"do_flip_channel_order": True}, "do_flip_channel_order=True"),
         ({"data_format": "channels_last"}, "data_format='channels_last'"),
         ({"input_data_format": "channels_last"}, "input_data_format="),
         ({"image_processor_type": "ViTTImageProcessor"}, "nearest: ViTImageProcessor"),
-        ({"image_processor_type": "ConvNextImageProcessor"}, "ConvNextImageProcessor"),
+        ({"crop_pct": 0.9}, r"1 unsupported key\(s\): crop_pct=0.9"),
+        ({"image_processor_type": "LevitImageProcessor"}, "LevitImageProcessor"),
         ({"image_processor_type": 3}, "found the processor class 3"),
         ({"size": {"longest_edge": 5}}, "size: found the keys longest_edge, expected height"),
         ({"size": {"min_pixels": 5, "max_pixels": 9}}, "max_pixels.min_pixels"),
@@ -155,8 +156,8 @@ def test_refused_overrides():
         processor(image, do_resiz=False)
     with pytest.raises(ValueError, match="resample: found 90"):
         processor(image, resample=90)
-    with pytest.raises(ValueError, match="none is known for model_type 'convnext'"):
-        ImageProcessor.from_dict(OLD, model_type="convnext")
+    with pytest.raises(ValueError, match="none is known for model_type 'levit'"):
+        ImageProcessor.from_dict(OLD, model_type="levit")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', "", "\x00", "[" * 100_000])

@@ -30,6 +30,8 @@ TASKS = {
     "text2text-generation": ("text2text", "Text2TextGeneration"),  # the last names its models' own
     "image-classification": ("image_classification", "ImageClassification"),
     "image-text-to-text": ("image_text_to_text", "ImageTextToText"),
+    "object-detection": ("object_detection", "ObjectDetection"),
+    "image-segmentation": ("image_segmentation", "ImageSegmentation"),
     "zero-shot-image-classification": (
         "zero_shot_image_classification", "ZeroShotImageClassification",
     ),
@@ -124,7 +126,7 @@ def pipeline(
         parts["tokenizer"] = tokenizer and _own(Tokenizer, tokenizer, model, where)
     else:
         if "pixel_values" in takes:
-            parts["image_processor"] = _own(ImageProcessor, image_processor, model, where)
+            parts["image_processor"] = _own(_images(model), image_processor, model, where)
         if "pixel_values" not in takes or "input_ids" in takes:
             parts["tokenizer"] = _own(Tokenizer, tokenizer, model, where)
     if {"input_values", "input_features"} & set(takes):
@@ -155,6 +157,15 @@ def pipeline_class(name: str) -> "type[Pipeline]":
     """The class of a key of `TASKS`; opens its file."""
     module, cls = TASKS[name]
     return getattr(importlib.import_module(f"zoo.pipelines.{module}"), cls)
+
+
+def _images(model: Model) -> Any:
+    """The class of processor for the images of a model."""
+    if model.task not in ("image-segmentation", "object-detection"):
+        return ImageProcessor
+    from zoo.processors.detection import DetectionProcessor
+
+    return DetectionProcessor
 
 
 def _own(kind: Any, given: Any, model: Model, where: dict[str, Any]) -> Any:

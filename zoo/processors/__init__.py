@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.processors.audio import FeatureExtractor
     from zoo.processors.auto import Processor
+    from zoo.processors.detection import DetectionProcessor
     from zoo.processors.features import Features
     from zoo.processors.image import ImageProcessor
     from zoo.processors.pairs import ImageTextProcessor
     from zoo.processors.patches import PatchProcessor
 
 __all__ = [
+    "DetectionProcessor",
     "FeatureExtractor",
     "Features",
     "ImageProcessor",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DetectionProcessor": "detection",
     "FeatureExtractor": "audio",
     "Features": "features",
     "ImageProcessor": "image",

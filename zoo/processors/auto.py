@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,22 @@ class Row(NamedTuple):
     section: str
     keys: frozenset[str]
     home: str
+    types: tuple[str, ...] = ()  # the classes that a row is for; any that is none of another row's
+
+    def fits(self, values: Mapping[str, Any]) -> bool:
+        """Whether these are settings of this processor."""
+        name = values.get("image_processor_type") or values.get("feature_extractor_type")
+        return bool(self.keys & values.keys()) and (not self.types or name in self.types)
 
 
 ROWS = (
     Row("feature_extractor", frozenset({"sampling_rate"}), "zoo.processors.audio:FeatureExtractor"),
+    Row(
+        "image_processor",
+        frozenset({"image_processor_type", "feature_extractor_type"}),
+        "zoo.processors.detection:DetectionProcessor",
+        ("DetrImageProcessor", "DetrImageProcessorFast", "DetrFeatureExtractor"),
+    ),
     Row(
         "image_processor",
         frozenset({"image_mean", "do_resize", "do_normalize", "size", "image_processor_type"}),
@@ -67,7 +80,7 @@ class Processor:
         found: list[str] = []
         for row in ROWS:
             values = files.read(path, row.section)
-            if row.keys & values.keys():
+            if row.fits(values):
                 module, _, name = row.home.partition(":")
                 kind = getattr(importlib.import_module(module), name)
                 return kind.from_pretrained(path, **overrides)

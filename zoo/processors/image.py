@@ -22,6 +22,7 @@ from zoo.processors.resize import center_crop, resize
 from zoo.processors.settings import Keys
 
 SECTION = "image_processor"
+TRIMMED = 384  # pixels of an edge from which on crop_pct has no effect
 
 
 @dataclass(frozen=True, init=False)
@@ -48,6 +49,7 @@ class ImageProcessor:
     image_std: float | tuple[float, ...]
     do_convert_rgb: bool | None
     default_to_square: bool
+    crop_pct: float | None
     extra: dict[str, Any] = field(repr=False)
     model_input_names: ClassVar[tuple[str, ...]] = ("pixel_values",)
 
@@ -60,6 +62,8 @@ class ImageProcessor:
         kind = kinds.kind_of(image_processor_type, "image_processor_type")
         settings.refuse({k: keys[k] for k in keys.keys() - Keys.__annotations__}, "ImageProcessor")
         given = {key: value for key, value in keys.items() if value is not None}
+        if kinds.KINDS[kind].given.get("crop_pct") is None:  # other classes know no such step
+            settings.refuse({k: given[k] for k in given if k == "crop_pct"}, image_processor_type)
         complete = {**kinds.COMMON, **kinds.KINDS[kind].given, **given}
         for name, value in settings.resolve(complete, "ImageProcessor").items():
             object.__setattr__(self, name, value)
@@ -219,12 +223,27 @@ class ImageProcessor:
                 f"{where}: found {found} channels, expected {wanted}, as image_mean and "
                 "image_std have; pass do_convert_rgb=True, or set those"
             )
-        if self.do_resize:
-            pixels = resize(pixels, self.size, self.resample, where)
-        out = array(pixels)
+        if self.do_resize and self.crop_pct is not None:
+            out = array(self._trimmed(pixels, where))
+        else:
+            out = array(
+                resize(pixels, self.size, self.resample, where) if self.do_resize else pixels
+            )
         if self.do_center_crop and self.crop_size:
             out = center_crop(out, self.crop_size["height"], self.crop_size["width"])
         return out
+
+    def _trimmed(self, pixels: Any, where: str) -> Any:
+        """A square: below 384 pixels the middle of a larger image, above that the whole, bent."""
+        edge = self.size.get("shortest_edge")
+        if edge is None:
+            raise ValueError(
+                f"{where}: crop_pct needs a shortest_edge, found size {self.size}; set it"
+            )
+        if edge >= TRIMMED:
+            return resize(pixels, {"height": edge, "width": edge}, self.resample, where)
+        larger = {"shortest_edge": int(edge / self.crop_pct)}  # pyright: ignore
+        return center_crop(array(resize(pixels, larger, self.resample, where)), edge, edge)
 
     def _level(self, ready: Sequence[np.ndarray]) -> np.ndarray:
         """Rescale and normalise equal-sized images [H, W, C] -> float32 [B, C, H, W]."""

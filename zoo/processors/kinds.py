@@ -1,7 +1,7 @@
 """The published image-processor classes that one arithmetic covers, and what each takes as given.
 
 A row holds what a class assumes for keys that its file leaves out. Classes with steps of their own
-(ConvNext's crop_pct, LeViT's 256/224, pad and patch processors) are not rows here.
+(LeViT's 256/224, pad and patch processors) are not rows here.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ COMMON: dict[str, Any] = {
     "image_std": HALF,
     "do_convert_rgb": None,
     "default_to_square": True,
+    "crop_pct": None,
 }
 _CLIP: dict[str, Any] = {
     "size": {"shortest_edge": 224},
@@ -66,6 +67,15 @@ KINDS: dict[str, Kind] = {
     "CLIP": Kind(("clip", "clip_vision_model", "altclip", "groupvit", "metaclip_2"), _CLIP),
     "Llava": Kind(("llava",), _CLIP),
     "Bit": Kind(("bit", "dinov2", "hiera", "focalnet"), _CLIP),
+    "ConvNext": Kind(
+        ("resnet", "convnext", "convnextv2", "cvt", "regnet"),
+        {
+            "size": {"shortest_edge": 384},
+            "default_to_square": False,
+            "resample": "bicubic",
+            "crop_pct": 224 / 256,
+        },
+    ),
     "Siglip": Kind(
         ("siglip", "siglip_vision_model"),
         {"resample": "bicubic", "do_convert_rgb": True, "default_to_square": False},

@@ -25,6 +25,7 @@ class Keys(TypedDict, total=False):
     image_std: float | Sequence[float] | None
     do_convert_rgb: bool | None
     default_to_square: bool | None
+    crop_pct: float | None
 
 
 SIZES = (
@@ -136,6 +137,12 @@ def _real(value: Any, where: str) -> float:
     raise ValueError(f"{where}: found {value!r}, expected a finite number")
 
 
+def _share(value: Any, where: str) -> float:
+    if 0.01 <= _real(value, where) <= 1:
+        return float(value)
+    raise ValueError(f"{where}: found {value!r}, expected 0.01 to 1")
+
+
 def _reals(value: Any, where: str) -> float | tuple[float, ...]:
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0:
         return tuple(_real(item, where) for item in value)
@@ -196,4 +203,5 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "image_mean": _reals,
     "image_std": _reals,
     "do_convert_rgb": _flag,
+    "crop_pct": _share,
 }

@@ -31,7 +31,7 @@ def classes(one: Callable[..., Row]) -> tuple[Row, ...]:
 one = maker("roberta", "Roberta", TINY, dead={"attention.self.key.bias": SHIFT})
 ROWS = (
         *classes(one),
-        one("masked-lm-untied", "ForMaskedLM", UNTIED, dead=DEAD_BIAS, main=True),
+        one("masked-lm-untied", "ForMaskedLM", UNTIED, dead=DEAD_BIAS),
         one("masked-lm-relu-eps", "ForMaskedLM", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
         one("model-types", "Model", {"type_vocab_size": 3}, inputs=SENTENCES),
         one("model-pad", "Model", {"pad_token_id": 6}),

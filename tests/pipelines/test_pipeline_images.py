@@ -151,3 +151,16 @@ def test_what_is_no_prompt(llava, pictures):
         ours({"images": pictures[0]})
     with pytest.raises(ValueError, match="found 0 places <image> for 1 images"):
         ours({"images": pictures[0], "text": "x"})
+
+
+def test_vectors_of_an_image_tower(clip, pictures, reference, same, tmp_path):
+    seen = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**SEEN))
+    seen.save_pretrained(tmp_path)
+    images = json.loads((clip / "preprocessor_config.json").read_text())
+    del images["processor_class"]
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(images))
+    ours, theirs = (
+        make("image-feature-extraction", tmp_path) for make in (zoo.pipeline, reference)
+    )
+    for pool in (False, True):
+        same(ours(pictures[1], pool=pool), theirs(pictures[1], pool=pool), 1e-4)

@@ -77,11 +77,6 @@ class FeatureExtraction(Pipeline):
                 "return_sentence: the repository has no modules.json that says how to pool; use "
                 "the vectors of the tokens, or pool=True where there is a pooler"
             )
-        if options.pool and "pooler" not in self.model.params:
-            raise ValueError(
-                f"pool: {self.model.forward.class_name} has no pooler; use the vectors of the "
-                f"tokens"
-            )
         if options.return_sentence:
             return ("sentence_embedding",)
         return ("pooler_output",) if options.pool else ("last_hidden_state",)

@@ -135,7 +135,13 @@ class Pipeline:
         arrays = self.arrays(rows, size)
         takes = self.model.forward.task.inputs
         out = self.model(**{name: x for name, x in arrays.items() if name in takes})
-        fetched = jax.device_get({name: getattr(out, name) for name in self.outputs(options)})
+        asked = {name: getattr(out, name) for name in self.outputs(options)}
+        if absent := [name for name, x in asked.items() if x is None]:
+            raise ValueError(
+                f"{self.task}: {self.model.forward.class_name} has no {absent[0]}; use what else "
+                f"it gives"
+            )
+        fetched = jax.device_get(asked)
         wide = {name: _wide(x) for name, x in fetched.items()}
         return [
             {name: self.cut(name, x[i], row) for name, x in wide.items()}

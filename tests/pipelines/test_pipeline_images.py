@@ -1,6 +1,7 @@
 """Pipelines of texts with images against transformers' own, on tiny random checkpoints."""
 
 import json
+from typing import Any
 
 import pytest
 import tokenizers
@@ -14,7 +15,7 @@ import zoo
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
 }  # fmt: skip
-SEEN = SIZES | {"image_size": 28, "patch_size": 14}
+SEEN: dict[str, Any] = SIZES | {"image_size": 28, "patch_size": 14}
 LABELS = ["cat", "a very large dog", "x"]
 CHAT = (
     "{% for m in messages %}{{ m.role }}: {% if m.content is string %}{{ m.content }}{% else %}"

@@ -1,5 +1,7 @@
 """Feature extractors of speech against transformers, and what they refuse."""
 
+import json
+
 import numpy as np
 import pytest
 import transformers
@@ -156,3 +158,22 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
         FeatureExtractor.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"found 100 samples, expected more than 200"):
         FeatureExtractor("WhisperFeatureExtractor")(np.zeros(100, np.float32), padding=False)
+
+
+def test_a_processor_holds_an_extractor_and_a_tokenizer(tmp_path):
+    vocab = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    theirs = transformers.Wav2Vec2Processor(
+        transformers.Wav2Vec2FeatureExtractor(),
+        transformers.Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json")),
+    )
+    theirs.save_pretrained(tmp_path)
+    ours = Processor.from_pretrained(tmp_path)
+    (x,) = recordings(500)
+    found = ours(x, text="AB A", sampling_rate=RATE, return_tensors="np")
+    expected = theirs(x, sampling_rate=RATE, return_tensors="np")
+    np.testing.assert_allclose(found.input_values, expected["input_values"], atol=1e-5)
+    assert found.labels.tolist() == [theirs(text="AB A").input_ids]
+    assert ours.batch_decode([[5, 5, 0, 6]]) == ["AB"]
+    with pytest.raises(ValueError, match="found neither audio nor text"):
+        ours()

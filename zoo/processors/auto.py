@@ -97,15 +97,17 @@ class Processor:
 
 
 def _pair(repo: str | os.PathLike[str], path: Path, where: dict[str, Any]) -> Any:
-    """The processor of texts and images that a folder names, if it has a tokenizer as well."""
+    """The processor of texts with images or sound that a folder names, if it has a tokenizer."""
     name = files.processor_class(path)
     if name is None:
         return None
-    from zoo.processors import pairs
+    from zoo.processors import pairs, speech
 
-    if name not in pairs.KINDS:
+    kinds = dict.fromkeys(pairs.KINDS, pairs.ImageTextProcessor)
+    kinds |= dict.fromkeys(speech.KINDS, speech.SpeechProcessor)
+    if name not in kinds:
         return None
     try:
-        return pairs.ImageTextProcessor.from_pretrained(repo, **where)
+        return kinds[name].from_pretrained(repo, **where)
     except FileNotFoundError:
         return None

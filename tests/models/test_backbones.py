@@ -75,3 +75,6 @@ def test_images_that_do_not_fit_are_refused():
     given = cases.inputs(BY_ID["swin-model"]) | {"bool_masked_pos": np.ones((4, 144), bool)}
     with pytest.raises(ValueError, match="bool_masked_pos needs a mask token"):
         swin(**given)
+    restore = cases.case("swin-masked-image-whole", 0.02).model
+    with pytest.raises(ValueError, match="found an image of 72 patches, expected a square"):
+        restore(pixel_values=np.zeros((1, 3, 24, 48), np.float32))

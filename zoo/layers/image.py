@@ -97,8 +97,16 @@ def pixels(p: Tree, x: jax.Array, *, channels: int, stride: int) -> jax.Array:
     """Patches x [B, P, E] of a square -> pixels [B, C, H, W], `stride` squared from each.
 
     A 1 x 1 convolution whose outputs are shuffled. Xie et al. 2021, arXiv:2111.09886.
+
+    Raises:
+      ValueError: patches of no square.
     """
     side = int(x.shape[1] ** 0.5)
+    if side * side != x.shape[1]:
+        raise ValueError(
+            f"pixel_values: found an image of {x.shape[1]} patches, expected a square to restore; "
+            f"pass as many rows as columns"
+        )
     x = jnp.einsum("bte,oe->bto", x, p["weight"][:, :, 0, 0])
     x = x + jnp.broadcast_to(p["bias"], x.shape)
     x = x.reshape(x.shape[0], side, side, channels, stride, stride)

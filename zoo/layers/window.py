@@ -64,3 +64,21 @@ def merged(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c4"]:
     x = pad(x, 2)
     parts = [x[:, row::2, column::2] for column in range(2) for row in range(2)]
     return jnp.concatenate(parts, axis=-1)
+
+
+def check(side: int, sides: tuple[int, int], *, whole: bool) -> None:
+    """Checks a map against its windows.
+
+    Raises:
+      ValueError: a map smaller than a window, unless it is padded to one (`whole`).
+    """
+    if min(sides) < side and not whole:
+        raise ValueError(
+            f"pixel_values: found a map of {sides[0]} x {sides[1]} in one of the stages, expected "
+            f"at least window_size {side}; pass larger images"
+        )
+
+
+def shift(side: int, sides: tuple[int, int], *, whole: bool) -> int:
+    """By how much windows over a map are shifted: not at all where one is as large as the map."""
+    return side // 2 if min(sides) > side or whole else 0

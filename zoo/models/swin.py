@@ -18,17 +18,14 @@ from zoo.layers import activation, attention, backbone, conv, image, linear, mlp
 from zoo.layers import window as windows
 from zoo.layers.dropout import EMBEDDINGS, drop_path, dropout, fold, keys
 from zoo.markers import block
-from zoo.outputs import (
-    BackboneOutput,
-    HierarchicalImageOutput,
-    HierarchicalLogitsOutput,
-    HierarchicalOutput,
-)
+from zoo.models.swin_heads import classifier_specs, classify, decoder_specs, restore
+from zoo.outputs import BackboneOutput, HierarchicalOutput
 from zoo.spec import ArraySpec, Tree, scope, zeros
 
 IGNORED = (r".*attention\.self\.relative_position_index",)
 INERT = frozenset({"hidden_size", "num_layers", "path_norm", "stage_names"})
 ALIASES = {"num_attention_heads": "num_heads"}
+STAGE = 1 << 18  # folded into the dropout key of a call before the number of a stage
 EPS = 1e-5  # of norms between stages, which the config has no key for
 
 
@@ -221,21 +218,6 @@ def layer(
     return x + drop(mlp.plain(p["mlp"], layer_norm(p["mlp_norm"], x), act=c.hidden_act), k4)
 
 
-def frame(c: Config, kind: str, sides: tuple[int, int], whole: bool) -> tuple[int, int]:
-    """Side and shift of the windows over a map; one of a single window is not shifted.
-
-    Raises:
-      ValueError: a map smaller than a window, unless it is padded to one (`whole`).
-    """
-    if min(sides) < c.window_size and not whole:
-        raise ValueError(
-            f"pixel_values: found a map of {sides[0]} x {sides[1]} in one of the stages, expected "
-            f"at least window_size {c.window_size}; pass larger images"
-        )
-    fits = min(sides) > c.window_size or whole
-    return c.window_size, c.window_size // 2 if kind == "shifted" and fits else 0
-
-
 def embedded(
     c: Config,
     p: Tree,
@@ -294,9 +276,11 @@ def encode(
     slope = c.drop_path_rate / max(sum(c.depths) - 1, 1)
     for stage, (kinds, p) in enumerate(zip(c.kinds, params["stages"], strict=True)):
         first, sides = sum(c.depths[:stage]), (x.shape[1], x.shape[2])
+        windows.check(c.window_size, sides, whole=whole)
 
         def step(kind, p, x, cache, i, key, first=first, sides=sides):
-            side, shift = frame(c, kind, sides, whole)
+            side = c.window_size
+            shift = windows.shift(side, sides, whole=whole) if kind == "shifted" else 0
             rate = slope * (jnp.asarray(i, jnp.float32) + first)
             return layer(p, x, rate, key, c=c, side=side, shift=shift), None
 
@@ -307,9 +291,6 @@ def encode(
             x = linear.linear(p["down"], x)
         after.append(x)
     return tuple(after), tuple(before)
-
-
-STAGE = 1 << 18  # folded into the dropout key of a call before the number of a stage
 
 
 def flat(x: jax.Array) -> jax.Array:
@@ -393,45 +374,6 @@ def backbone_apply(
         feature_maps=tuple(map(conv.first, normed)),
         hidden_states=tuple(map(conv.first, maps)) if output_hidden_states else None,
     )
-
-
-def classifier_specs(c: Config) -> Tree:
-    """A linear map from the mean; none for no labels."""
-    if not c.num_labels:
-        return {}
-    return linear.specs(
-        "classifier", c.num_labels, c.width(len(c.depths) - 1), axes=(None, "embed")
-    )
-
-
-def _inner(body: HierarchicalOutput) -> dict[str, Any]:
-    names = ("hidden_states", "reshaped_hidden_states")
-    return {name: getattr(body, name) for name in names}
-
-
-def classify(
-    c: Config, params: Tree, body: HierarchicalOutput, inputs: Mapping[str, Any]
-) -> HierarchicalLogitsOutput:
-    """Logits [B, labels]."""
-    x: Any = body.pooler_output
-    x = linear.linear(params["head"], x) if params["head"] else x
-    return HierarchicalLogitsOutput(logits=x, **_inner(body))
-
-
-def restore(
-    c: Config, params: Tree, body: HierarchicalOutput, inputs: Mapping[str, Any]
-) -> HierarchicalImageOutput:
-    """Pixels [B, C, H, W] of the whole image."""
-    x = image.pixels(
-        params["head"], body.last_hidden_state, channels=c.num_channels, stride=c.encoder_stride
-    )
-    return HierarchicalImageOutput(reconstruction=x, **_inner(body))
-
-
-def decoder_specs(c: Config) -> Tree:
-    """A 1 x 1 convolution from each place of the last map to its pixels."""
-    out = c.encoder_stride**2 * c.num_channels
-    return image.patch_specs("decoder.0", out, c.width(len(c.depths) - 1), (1, 1))
 
 
 _CLASSIFIER_INPUTS = tuple(n for n in tasks.inputs_of(apply) if n != "bool_masked_pos")

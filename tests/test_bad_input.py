@@ -361,7 +361,7 @@ def test_a_strange_card_is_no_reason_not_to_load(folder, card):
         (b'{"a":' * 100_000, "nested more deeply"),
         (b'{"model_type": "bert", "hidden_size": ' + b"9" * 5000 + b"}", "invalid JSON"),
         (b'{"model_type": "bert", "layer_norm_eps": 1e999}', "layer_norm_eps: found inf"),
-        (b"{}", "config.json: has no model_type; add it, one of bert, gpt2, "),
+        (b"{}", "config.json: has no model_type; add it, one of bart, bert, "),
         (b"{" + b" " * (1 << 25) + b"}", "found 33554434 bytes, expected at most 33554432"),
     ],
 )
@@ -372,8 +372,10 @@ def test_a_broken_config(folder, text, match):
 
 def test_an_unknown_model_type_lists_the_nearest():
     text = complaint(lambda: zoo.from_config(BERT | {"model_type": "brt"}), UnknownNameError)
-    assert text == "model_type: 'brt' is not supported; nearest: bert; see `zoo list`"
-    assert "known: bert, gpt2" in complaint(lambda: zoo.from_config({"model_type": "zzz"}))
+    assert (
+        text == "model_type: 'brt' is not supported; nearest: bert, bart, roberta; see `zoo list`"
+    )
+    assert "known: bart, bert, bloom" in complaint(lambda: zoo.from_config({"model_type": "zzz"}))
     for odd in (None, 3, [], {}, [["bert"]], "", 10**400):
         complaint(lambda odd=odd: zoo.from_config(BERT | {"model_type": odd}), UnknownNameError)
 
@@ -478,7 +480,7 @@ def test_sizes_in_pairs_are_sizes():
 def test_configs_that_cannot_be_written_as_json():
     circle: dict = {}
     circle["circle"] = circle
-    for odd in ({1}, object(), float("nan"), float("inf"), circle, 10**5000):
+    for odd in ({1}, object(), float("nan"), circle, 10**5000):
         text = complaint(lambda odd=odd: zoo.from_config(BERT | {"temperature": odd}), ValueError)
         assert "config: cannot be written as JSON" in text
     complaint(lambda: zoo.from_config(5), ValueError)

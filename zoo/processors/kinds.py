@@ -97,8 +97,8 @@ def kind_of(name: Any, where: str) -> str:
     known = [f"{kind}ImageProcessor" for kind in KINDS]
     near = difflib.get_close_matches(str(name), known, 3, 0.5) or known
     raise ValueError(
-        f"{where}: found the processor class {name!r}, expected a supported one; "
-        f"nearest: {', '.join(near)}"
+        f"{where}: found the processor class {name!r} (image_processor_type), expected a supported "
+        f"one; nearest: {', '.join(near)}"
     )
 
 

@@ -166,9 +166,10 @@ def generation(row: Row) -> None:
 
 
 TEXTS = ("decoder_input_ids", "decoder_inputs_embeds", "inputs_embeds", "input_ids")
-POOLED = {
+POOLED = {  # outputs without an axis of tokens, and those of images
     "mc_logits", "pooler_output", "seq_relationship_logits", "encoder_last_hidden_state",
     "logits_per_image", "logits_per_text", "text_embeds", "image_embeds", "image_hidden_states",
+    "vision_model_output",
 }  # fmt: skip
 
 
@@ -185,7 +186,7 @@ def causality(row: Row) -> None:
     keep = given.get(mask, np.ones(given[name].shape[: axis + 1]))
     keep = np.moveaxis(keep, -1, 0) == 1
     before, after = (cases.fields(one.model(**x, **dict(row.flags))) for x in (given, changed))
-    for field in (n for n in before if n.rpartition(".")[2] not in POOLED):
+    for field in (n for n in before if POOLED.isdisjoint(n.split("."))):
         x, y = (np.moveaxis(np.asarray(out[field]), axis, 0) for out in (before, after))
         assert not np.array_equal(x[at], y[at]), field
         same = np.array_equal(x[:at][keep[:at]], y[:at][keep[:at]])

@@ -109,6 +109,26 @@ def test_equal_to_the_dense_form(routing: tuple[int, bool], skew: float, seed: i
     close(mixed(sparse, routing, *given), mixed(dense, routing, *given))
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), renormalise=st.booleans())
+def test_groups_are_ranked_before_experts(seed: int, renormalise: bool):
+    """Against a loop over tokens: corrected scores choose, plain ones weigh."""
+    logits, correction = np.asarray(normal(seed, 9, 12)), np.asarray(normal(seed + 1, 12))
+    found = moe.group_top_k(
+        jnp.asarray(logits), jnp.asarray(correction),
+        k=3, groups=4, kept=2, renormalise=renormalise, scale=2.5,
+    )  # fmt: skip
+    for row, experts, weights in zip(logits, found.experts, found.weights, strict=True):
+        scores = 1 / (1 + np.exp(-row))
+        rank = (scores + correction).reshape(4, 3)
+        best = np.argsort(-np.sort(rank)[:, 1:].sum(1))[:2]
+        open_ = [e for e in range(12) if e // 3 in best]
+        wanted = sorted(open_, key=lambda e: -rank[e // 3, e % 3])[:3]
+        assert list(experts) == wanted
+        share = scores[wanted].sum() if renormalise else 1
+        np.testing.assert_allclose(weights, 2.5 * scores[wanted] / share, rtol=1e-5)
+
+
 def test_more_experts_of_a_token_than_there_are():
     with pytest.raises(ValueError, match="num_experts_per_tok: found 9, expected at most 8"):
         moe.check(9, 8)

@@ -1,5 +1,7 @@
 """One place for what every test runs under: eight CPU devices, strict arithmetic, no network."""
 
+import gc
+import itertools
 import os
 from pathlib import Path
 
@@ -35,6 +37,21 @@ PATIENT = hypothesis.settings(
 hypothesis.settings.register_profile("default", PATIENT, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("long", PATIENT, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# Every compiled program takes several of the 65,530 mappings that Linux gives a process.
+MAPPINGS, MOST, EVERY = Path("/proc/self/maps"), 25_000, 16
+_tests = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _bounded_mappings():
+    """Compiled programs are dropped when there are too many of them."""
+    yield
+    if next(_tests) % EVERY == 0 and MAPPINGS.exists():
+        if MAPPINGS.read_bytes().count(b"\n") > MOST:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,6 +5,7 @@ slots. Letters: B batch, P tokens of the prompt, N new tokens, R continuations o
 """
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +19,7 @@ from zoo.forward import Forward, specs
 from zoo.generate import loop, rules
 from zoo.generate.buckets import bucket, padded, room
 from zoo.generate.config import DEFAULT_NEW_TOKENS, GenerationConfig, combine
-from zoo.generate.prompt import Prompt, prompt, rounded
+from zoo.generate.prompt import DECODER, Prompt, prompt, rounded
 from zoo.layers.rope import Rope, Ropes
 from zoo.spec import Tree
 
@@ -64,7 +65,9 @@ def generate(
 
     Returns:
       int32 [B * R, P + N]: prompts with their continuations; rows that end early are filled up with
-      `pad_token_id`. Behind an encoder, the decoder's ids, which begin with its start.
+      `pad_token_id`. Behind an encoder, the decoder's ids, which begin with its start; where the
+      module of the architecture names another as `GENERATION` and no decoder's ids are given, what
+      `generate(model, arrays, options)` of that module returns, such as `zoo.generate.whisper`.
 
     Raises:
       TypeError: neither an input of the model nor a setting.
@@ -81,8 +84,13 @@ def generate(
     arrays = {k: x for k, x in given.items() if k in takes and x is not None}
     if inputs is not None:
         arrays[forward.task.groups[0][0]] = inputs
-    stored = {} if generation_config is not None else model.generation_settings
     changes = {k: x for k, x in given.items() if k not in takes}
+    own = getattr(forward.architecture.module, "GENERATION", None)
+    if own and forward.task.crosses and not any(k.startswith(DECODER) for k in arrays):
+        changes |= {"generation_config": generation_config, "streamer": streamer}
+        changes |= {"logits_processor": logits_processor, "seed": seed}
+        return importlib.import_module(own).generate(model, arrays, changes)
+    stored = {} if generation_config is not None else model.generation_settings
     config = generation_config.replace(**changes) if generation_config else combine(stored, changes)
     arrays = _checked(model, config, arrays)
     begin = prompt(forward, config, arrays)

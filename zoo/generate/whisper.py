@@ -1,7 +1,7 @@
 """How Whisper begins a text, and the rules by which it says when something was said.
 
 Radford et al. 2022, arXiv:2212.04356, section 2.3. Letters: B batch, L slots for ids, V vocab,
-M mel bins, F frames.
+M mel bins, F frames, P tokens of the prompt, N new tokens, R continuations of each prompt.
 """
 
 import dataclasses
@@ -12,11 +12,78 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.generate.config import DEFAULT_NEW_TOKENS
 from zoo.generate.rules import NEVER
 from zoo.tokenizers.languages import CODES
 
 TASKS = ("transcribe", "translate")
-MOST = 256  # new tokens, where nothing else is said
+MOST = 256  # new tokens to a chunk, where nothing else is said
+
+
+def generate(model: Any, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> jax.Array:
+    """`model.generate` of recordings of at most one chunk each, as in transformers.
+
+    `zoo.generate.generate` calls it where no ids of the decoder are given, because the module of
+    the architecture names this one as its `GENERATION`.
+
+    Args:
+      model: a `zoo.Model` of `WhisperForConditionalGeneration`.
+      arrays: `input_features` [B, M, F], and a mask of it, which changes nothing.
+      options: `language` (one or B codes or English names), `task`, `return_timestamps`, and what
+        else `generate` takes. Tokens are drawn if `temperature` is above 0.
+
+    Returns:
+      int32 [B * R, N]: what is said, without the start of the text and its end, and padded on the
+      right with `pad_token_id`.
+
+    Raises:
+      ValueError: a language, task or option that makes no sense, or more than one chunk.
+    """
+    c, options = model.config, dict(options)
+    if "input_features" not in arrays:
+        raise ValueError(
+            "generate: found no input_features, expected them; or pass decoder_input_ids too"
+        )
+    features = np.asarray(arrays["input_features"])
+    if features.ndim != 3 or features.shape[2] > c.frames:
+        raise ValueError(
+            f"generate: input_features has shape {features.shape}, expected [batch, "
+            f"{c.num_mel_bins}, at most {c.frames}], mel bins and frames; for a longer recording "
+            f"use zoo.pipeline('automatic-speech-recognition', ..., "
+            f"chunk_length_s={c.frames / 100:g})"
+        )
+    warmth = options.pop("temperature", None)
+    if warmth:
+        options["temperature"] = warmth
+    options["do_sample"] = bool(options.get("do_sample") if warmth is None else warmth)
+    settings = _settings(model, options)
+    if settings.get("max_new_tokens") is not None and options.get("max_length") is None:
+        options["max_new_tokens"] = settings["max_new_tokens"]
+    elif options.get("max_new_tokens") is None:
+        options["max_length"] = settings.get("max_length") or DEFAULT_NEW_TOKENS
+    rows = transcribe(
+        model,
+        features,
+        language=options.pop("language", None),
+        task=options.pop("task", None),
+        timestamps=bool(settings.get("return_timestamps")),
+        **{k: x for k, x in options.items() if k != "return_timestamps"},
+    )
+    pad = settings.get("pad_token_id") or 0
+    ids = np.full((len(rows), max(map(len, rows))), pad, np.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    return jax.device_put(ids)
+
+
+def _settings(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds for a call: its options on top of what came with the model."""
+    config = options.get("generation_config")
+    own = {} if config is None else {**dict(config.extra), **dataclasses.asdict(config)}
+    said = {k: x for k, x in {**own, **options}.items() if x is not None}
+    ids = ("decoder_start_token_id", "eos_token_id", "forced_decoder_ids")
+    raw = {k: model.raw_config[k] for k in ids if model.raw_config.get(k) is not None}
+    return {**raw, **model.generation_settings, **said}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +134,7 @@ class Timestamps:
 def begin(
     model: Any,
     features: Any,
+    settings: Mapping[str, Any],
     *,
     language: str | Sequence[str] | None = None,
     task: str | None = None,
@@ -80,16 +148,17 @@ def begin(
     Raises:
       ValueError: a language or task that the model does not know, or a model without times.
     """
-    settings, count = model.generation_settings, len(features)
-    start = settings.get("decoder_start_token_id", model.raw_config.get("decoder_start_token_id"))
+    start, count = settings.get("decoder_start_token_id"), len(features)
     if start is None:
         raise ValueError("whisper: found no decoder_start_token_id in config.json; add it")
     if settings.get("is_multilingual") is False and (language is not None or task is not None):
         raise ValueError("whisper: language and task: found one of an English-only model; drop it")
+    language = settings.get("language") if language is None else language
+    task = settings.get("task") if task is None else task
     rows = [[int(start)] for _ in range(count)]
     known = settings.get("lang_to_id")
-    forced = dict(settings.get("forced_decoder_ids") or model.raw_config.get("forced_decoder_ids")
-                  or ()) if task is None and language is None else {}  # fmt: skip
+    old = settings.get("forced_decoder_ids") if task is None and language is None else None
+    forced = dict(old or ())
     for at in sorted(forced):
         rows = [[*row, forced[at]] for row in rows]
     if language is not None or (known and (len(rows[0]) < 2 or rows[0][1] is None)):
@@ -161,34 +230,55 @@ def transcribe(
     Raises:
       ValueError: a language, task or option that makes no sense.
     """
-    prompt = begin(model, features, language=language, task=task, timestamps=timestamps)
-    settings, c = model.generation_settings, model.config
-    silent = settings.get("no_timestamps_token_id")
+    c, settings = model.config, _settings(model, options)
+    frames = features.shape[2]
+    features = np.pad(features, ((0, 0), (0, 0), (0, c.frames - frames)))
+    asked = {"language": language, "task": task, "timestamps": timestamps}
+    prompt = begin(model, features, settings, **asked)
+    times = settings.get("num_return_sequences") or 1
+    if times > 1 and settings.get("do_sample"):
+        options["num_return_sequences"] = 1
+        features, prompt = (np.repeat(x, times, axis=0) for x in (features, prompt))
+    silent, pad = settings.get("no_timestamps_token_id"), settings.get("pad_token_id")
     first = c.vocab_size + 1 if silent is None else silent + 1
-    ends = settings.get("eos_token_id", model.raw_config.get("eos_token_id"))
+    ends = settings.get("eos_token_id")
     ends = [ends] if isinstance(ends, int) else list(ends or ())
-    if "max_new_tokens" not in options and "max_length" not in options:
-        options["max_new_tokens"] = min(MOST, c.max_target_positions - prompt.shape[1])
-    rules = ()
+    length, table = prompt.shape[1], c.max_target_positions
+    if options.get("max_new_tokens") is None and options.get("max_length") is None:
+        options["max_new_tokens"] = min(MOST, table - length)
+    rules = tuple(options.pop("logits_processor", ()))
     if timestamps:
         latest = settings.get("max_initial_timestamp_index")
-        rules = (Timestamps(prompt.shape[1], first, ends[0], latest),)
+        rules = (Timestamps(length, first, ends[0], latest), *rules)
     step = c.frames // c.max_source_positions
     seek, out = np.zeros(len(features), int), [[] for _ in features]
-    while (seek < c.frames).any():
+    while (seek < frames).any():
         heard = np.zeros_like(features)
-        for i, at in enumerate(seek):
+        for i, at in enumerate(np.minimum(seek, frames)):
             heard[i, :, : c.frames - at] = features[i, :, at:]
+        if options.get("max_length") is not None:  # as in transformers it grows with every piece
+            more = min(table // 2 - 1, length)
+            options["max_length"] = min(options["max_length"] + more, table)
         ids = model.generate(
             input_features=heard, decoder_input_ids=prompt, logits_processor=rules, **options
         )
-        for i, row in enumerate(np.asarray(ids)[:, prompt.shape[1] :].tolist()):
-            if seek[i] < c.frames:
-                stop = next((n for n, token in enumerate(row) if token in ends), len(row))
-                kept, places = finished(row[:stop], first)
+        for i, row in enumerate(np.asarray(ids)[:, length:].tolist()):
+            if seek[i] < frames:
+                kept, places = finished(_cut(row, ends, pad), first)
                 out[i] += kept
-                seek[i] = c.frames if places is None else seek[i] + max(places, 1) * step
+                seek[i] = frames if places is None else seek[i] + max(places, 1) * step
     return out
+
+
+def _cut(row: list[int], ends: Sequence[int], pad: int | None) -> list[int]:
+    """Ids before the end of a text.
+
+    As in transformers, padding is taken off by its count in the whole row, so that a text that is
+    padded and holds the id of padding in its middle loses its last tokens.
+    """
+    if pad is not None and row[-1] == pad:
+        row = row[: len(row) - row.count(pad) + (pad in ends)]
+    return row[:-1] if row and row[-1] in ends else row
 
 
 def finished(ids: list[int], first: int) -> tuple[list[int], int | None]:

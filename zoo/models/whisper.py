@@ -42,6 +42,7 @@ INERT = frozenset(
     {"forced_decoder_ids", "is_encoder_decoder", "median_filter_width", "scale_embedding"}
 )
 IGNORED = ()
+GENERATION = "zoo.generate.whisper"  # what `generate` does with a recording alone
 EPS = 1e-5
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import zoo
 
 END, START, EN, FR, TRANSLATE, TRANSCRIBE, SILENT = range(40, 47)
 TIMES = 21  # 0.00 to 0.40 s
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "vocab_size": SILENT + 1 + TIMES, "num_mel_bins": 6, "d_model": 16, "encoder_layers": 1,
     "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
     "encoder_ffn_dim": 20, "decoder_ffn_dim": 20, "max_source_positions": 20,
@@ -29,7 +30,7 @@ SPOKEN = {
 }  # fmt: skip
 
 
-def made(folder: Path, settings: dict, **config) -> Path:
+def made(folder: Path, settings: dict, **config: Any) -> Path:
     torch.manual_seed(3)
     model = transformers.WhisperForConditionalGeneration(
         transformers.WhisperConfig(**CONFIG | config)

@@ -314,7 +314,7 @@ def fields(out: zoo.outputs.Output) -> dict[str, Any]:
     """Arrays of an output by name, without caches, states and statistics; `name.0` of several."""
     found = {}
     for name in out.keys():
-        if not name.endswith(("cache", "states", "batch_stats")):
+        if not name.endswith(("cache", "hidden_states", "batch_stats")):
             for path, x in jax.tree.flatten_with_path(out[name])[0]:
                 found[
                     ".".join((name, *(jax.tree_util.keystr((k,), simple=True) for k in path)))

@@ -166,13 +166,12 @@ def _started(
     if crosses:  # a decoder's positions count from its first slot, so nothing stands before it
         table = forward.architecture.module.limits(forward.config).get("position_ids")
         source = rounded(begin.beside, table)
-        shapes = _outputs(model, begin, source)
         slots, piece = bucket(length + new), length - 1
-        seen = shapes.encoder_last_hidden_state.shape[1]
+        seen = _outputs(model, begin, source).encoder_last_hidden_state.shape[1]
         cache = model.init_cache(len(begin.ids), slots, source=seen)
         cache = loop.look(model.params, cache, source, begin.ids[:, :1], **static)
     else:
-        shapes = _outputs(model, begin, {})
+        source = {}
         slots, piece = room(length - 1, new)
         rope = getattr(forward.config, "rope_parameters", None)
         whole = begin.beside or (isinstance(rope, Rope | Ropes) and rope.grows)
@@ -180,14 +179,16 @@ def _started(
         cache = model.init_cache(len(begin.ids), slots)
     for inputs in _pieces(begin, piece):
         cache = loop.fill(model.params, cache, inputs, **static)
+    penalised = c.repetition_penalty not in (None, 1)
+    vocab = _outputs(model, begin, source).logits.shape[-1] if penalised else 0
     if times > 1:
         cache = _repeated(model, cache, times)
         begin = begin.repeated(times)
     ids = np.zeros((len(begin.ids), slots + 1), np.int32)
     ids[:, :length] = begin.ids
     tokens = None
-    if c.repetition_penalty not in (None, 1):
-        tokens = np.zeros((len(ids), shapes.logits.shape[-1]), bool)
+    if penalised:
+        tokens = np.zeros((len(ids), vocab), bool)
         rows = np.broadcast_to(np.arange(len(ids))[:, None], begin.ids.shape)
         tokens[rows[begin.mask == 1], begin.ids[begin.mask == 1]] = True
     last = None if begin.positions is None else jax.device_put(begin.positions[..., -1:])
@@ -278,7 +279,8 @@ def _run(
 
 def _outputs(model: Any, begin: Prompt, source: Mapping[str, Any]) -> Any:
     """Shapes of what the model returns for a source and one token."""
-    return _shapes(model.forward, model.layers, _abstract({**source, begin.names.ids: begin.ids}))
+    arrays = {**source, begin.names.ids: begin.ids[:, :1]}
+    return _shapes(model.forward, model.layers, _abstract(arrays))
 
 
 def _abstract(arrays: Mapping[str, Any]) -> tuple:

@@ -18,7 +18,7 @@ from zoo.layers.dropout import EMBEDDINGS, drop_path, dropout, fold, keys
 from zoo.layers.mask import Mask
 from zoo.markers import block
 from zoo.outputs import BackboneOutput, BaseOutput, LogitsOutput
-from zoo.spec import ArraySpec, Part, Tree, constant, scope, zeros
+from zoo.spec import ArraySpec, Tree, constant, scope, zeros
 
 IGNORED = ()
 INERT = frozenset({"stage_names"})
@@ -107,32 +107,6 @@ def check_inputs(c: Config, arrays: Mapping[str, Any], where: str) -> None:
     image.check_masks(arrays, c.patch, tokens=1, where=where)
 
 
-def _gated_specs(c: Config) -> Tree:
-    """Gate and up are the halves of one stored map."""
-
-    def half(start: int) -> Tree:
-        part = Part(axis="f", start=start, total=2 * c.mlp)
-        weight = ArraySpec(
-            shape=(c.mlp, c.hidden_size),
-            axes=("mlp", "embed"),
-            name="weights_in.weight",
-            store="f e -> f e",
-            part=part,
-        )
-        bias = ArraySpec(
-            shape=(c.mlp,),
-            axes=("mlp",),
-            init=zeros,
-            name="weights_in.bias",
-            store="f -> f",
-            part=part,
-        )
-        return {"weight": weight, "bias": bias}
-
-    down = linear.specs("weights_out", c.hidden_size, c.mlp, axes=("embed", "mlp"))
-    return {"gate": half(0), "up": half(c.mlp), "down": down}
-
-
 def block_specs(c: Config) -> Tree:
     """One layer."""
     size = c.hidden_size
@@ -151,13 +125,15 @@ def block_specs(c: Config) -> Tree:
             shape=(size,), axes=("embed",), init=constant(c.layerscale_value), name=name
         )
 
-    plain = functools.partial(mlp.plain_specs, embed=size, hidden=c.mlp, names=("fc1", "fc2"))
+    feed = functools.partial(mlp.plain_specs, names=("fc1", "fc2"))
+    if c.use_swiglu_ffn:
+        feed = functools.partial(mlp.fused_specs, names=("weights_in", "weights_out"))
     return {
         "attn_norm": norm.specs("norm1", size),
         "attn": scope("attention", attn),
         "attn_scale": scale("layer_scale1.lambda1"),
         "mlp_norm": norm.specs("norm2", size),
-        "mlp": scope("mlp", _gated_specs(c) if c.use_swiglu_ffn else plain()),
+        "mlp": scope("mlp", feed(embed=size, hidden=c.mlp, bias=True)),
         "mlp_scale": scale("layer_scale2.lambda1"),
     }
 
